@@ -1,0 +1,189 @@
+"""What clients send, as types: strict, with nothing ignored. ``read`` turns a body into one, or says what is wrong.
+
+Each field's description completes the sentence "timeout_seconds is -5; it must be ...". A null means that the
+field was not given. Whether a value fits the tenant, the template and the machine is decided above.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from ..errors import InvalidArgumentError, TooLargeError
+from .states import Language
+
+MAX_CODE_BYTES = 1 << 20
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_SECONDS = 86_400
+MAX_SHOWN = 60
+
+Label = Annotated[str, StringConstraints(max_length=256)]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+VariableValue = Annotated[str, StringConstraints(max_length=32_768, pattern=r"^[^\x00]*$")]
+
+Seconds = Annotated[
+    int | None, Field(ge=1, le=MAX_SECONDS, description="a whole number of seconds from 1 to 86400")
+]
+Labels = Annotated[
+    dict[LabelName, Label] | None,
+    Field(
+        max_length=64,
+        description="an object of at most 64 strings, with names of up to 64 and values of up to 256 characters",
+    ),
+]
+ShortText = Annotated[str | None, Field(max_length=200, description="a string of at most 200 characters")]
+
+
+class Request(BaseModel):
+    """Base of all requests."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CreateSandbox(Request):
+    """``POST /v1/sandboxes``."""
+
+    template: Annotated[
+        str | None, Field(min_length=1, max_length=200, description="the name of a template")
+    ] = None
+    timeout_seconds: Seconds = None
+    idle_timeout_seconds: Seconds = None
+    ram_mib: Annotated[
+        int | None, Field(ge=128, le=65_536, description="a whole number of MiB from 128 to 65536")
+    ] = None
+    rootfs_gb: Annotated[int | None, Field(ge=1, le=64, description="a whole number of GiB from 1 to 64")] = None
+    persistent: Annotated[bool | None, Field(description="true or false")] = None
+    egress: Annotated[bool | None, Field(description="true or false")] = None
+    labels: Labels = None
+    env: Annotated[
+        dict[VariableName, VariableValue] | None,
+        Field(
+            max_length=128,
+            description="an object of at most 128 strings, whose names are letters, digits and _",
+        ),
+    ] = None
+
+
+class PatchSandbox(Request):
+    """``PATCH /v1/sandboxes/{id}``. ``labels`` replaces all labels; times count from the sandbox's creation."""
+
+    timeout_seconds: Seconds = None
+    idle_timeout_seconds: Seconds = None
+    labels: Labels = None
+
+
+class Exec(Request):
+    """``POST /v1/sandboxes/{id}/exec``."""
+
+    code: Annotated[str, Field(description="a string of program text")]
+    language: Annotated[Language | None, Field(description="'python' or 'bash'")] = None
+    timeout_seconds: Annotated[
+        float | None,
+        Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False, description="a number of seconds above 0, up to 86400"),
+    ] = None
+    turn_id: ShortText = None
+    tool_call_id: ShortText = None
+    operator: ShortText = None
+    model: Annotated[
+        str | None, Field(max_length=200, pattern=r"^[^:]+:.+$", description="a string 'provider:name'")
+    ] = None
+
+
+class ChatMessage(Request):
+    """``POST /v1/sandboxes/{id}/chat``."""
+
+    message: Annotated[str, Field(min_length=1, description="a string that is not empty")]
+    model: Annotated[
+        str | None, Field(min_length=1, max_length=200, description="'direct' or a string 'provider:name'")
+    ] = None
+    max_steps: Annotated[
+        int | None, Field(ge=1, le=200, description="a whole number of steps from 1 to 200")
+    ] = None
+    max_tokens: Annotated[
+        int | None, Field(ge=1, le=10_000_000, description="a whole number of tokens from 1 to 10000000")
+    ] = None
+    timeout_seconds: Annotated[
+        int | None, Field(ge=1, le=MAX_SECONDS, description="a whole number of seconds from 1 to 86400")
+    ] = None
+    approve: Annotated[str | None, Field(pattern="^(auto|ask)$", description="'auto' or 'ask'")] = None
+
+
+class Approval(Request):
+    """``POST /v1/sandboxes/{id}/chat/{turn_id}/approve``."""
+
+    tool_call_id: Annotated[
+        str, Field(min_length=1, max_length=200, description="the tool_call_id of an approval-request event")
+    ]
+    approved: Annotated[bool, Field(description="true or false")]
+
+
+class Nothing(Request):
+    """The body of a call that takes none: empty, or an empty object."""
+
+
+R = TypeVar("R", bound=Request)
+
+
+def read(kind: type[R], body: bytes) -> R:
+    """Read a JSON body. An empty one is an empty object. Raises InvalidArgumentError with a sentence."""
+    try:
+        request = kind.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise _sentence(kind, error) from None
+    if isinstance(request, Exec):
+        _bounded("code", request.code, MAX_CODE_BYTES)
+    elif isinstance(request, ChatMessage):
+        _bounded("message", request.message, MAX_MESSAGE_BYTES)
+    return request
+
+
+def _bounded(field: str, text: str, limit: int) -> None:
+    # Encoding is only worth its time when the limit is in reach: a character has four bytes at most.
+    if len(text) * 4 > limit and (size := len(text.encode(errors="surrogatepass"))) > limit:
+        raise TooLargeError(
+            f"{field} has {size} bytes; the limit is {limit} (1 MiB). "
+            "Put what is large into a file of the sandbox and read it from there.",
+            field=field,
+            limit=limit,
+            size=size,
+        )
+
+
+def _sentence(kind: type[Request], error: ValidationError) -> InvalidArgumentError:
+    """Say the first mistake in a sentence, and all of them in the details."""
+    details = error.errors(include_url=False, include_context=False)
+    first = details[0]
+    if first["type"] == "json_invalid":
+        reason = first["msg"].removeprefix("Invalid JSON: ")
+        return InvalidArgumentError(f"The request's body is not JSON: {reason}.")
+    if not first["loc"]:
+        return InvalidArgumentError("The request's body must be a JSON object.")
+    fields = {str(detail["loc"][0]) for detail in details if detail["loc"]}
+    return InvalidArgumentError(_explain(kind, first), fields=sorted(fields))
+
+
+def _explain(kind: type[Request], mistake: ErrorDetails) -> str:
+    field = str(mistake["loc"][0])
+    allowed = kind.model_fields
+    if mistake["type"] == "extra_forbidden" and len(mistake["loc"]) == 1:
+        names = ", ".join(allowed) or "none"
+        return f"There is no field {shown(field)}; the fields of this call are: {names}."
+    if mistake["type"] == "missing":
+        return f"{field} is missing; it must be {allowed[field].description}."
+    inner = "".join(f"[{shown(part)}]" for part in mistake["loc"][1:] if part != "[key]")
+    return f"{field}{inner} is {shown(mistake['input'])}; {field if inner else 'it'} must be {allowed[field].description}."
+
+
+def shown(value: Any) -> str:
+    """Show a value that a client sent, shortened."""
+    if isinstance(value, dict):
+        return f"an object of {len(value)}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."

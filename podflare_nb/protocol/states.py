@@ -1,0 +1,23 @@
+"""The words for states and endings, shared by the wire, the books and the transcript."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Language = Literal["python", "bash"]
+
+SandboxState = Literal["ready", "busy", "closing", "closed"]
+
+EndReason = Literal["closed", "idle_timeout", "lifetime", "merged", "oom", "crashed", "shutdown"]
+"""Why a sandbox is over (410). ``shutdown``: the service itself ended."""
+
+ExitCause = Literal["closed", "oom", "killed", "crashed", "exited"]
+"""How a kernel process ended: ended by us; out of memory; by a signal from outside (SIGKILL, SIGTERM);
+by a fault of its own (SIGSEGV, SIGABRT, ...); by exit."""
+
+ExecutionStatus = Literal["ok", "error", "interrupted", "timeout", "died"]
+"""``timeout``: ended at its deadline; ``died``: the kernel ended under it."""
+
+CellRole = Literal["user", "tool", "assistant"]
+
+TurnStatus = Literal["running", "ok", "error", "cancelled", "limit"]

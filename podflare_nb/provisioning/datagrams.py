@@ -1,0 +1,84 @@
+"""JSON datagrams with file descriptors over a ``SOCK_SEQPACKET`` unix socket (unix(7)).
+
+One datagram is one message, so that nothing has to be framed and a descriptor cannot be separated from the
+sentence that explains it. Both ends of supervisor and client, supervisor and template, and supervisor and jail
+speak this. A peer inside a jail is not trusted: sizes and counts are bounded here, meaning is checked by callers.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MAX_BYTES = 128 * 1024
+MAX_FDS = 64
+UCRED = struct.Struct("3i")
+
+
+class PeerClosedError(Exception):
+    """The other end closed, or died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One message. ``fds`` belong to the receiver, who closes them. ``pid`` is the sender's, as the kernel vouches
+    for it, where ``SO_PASSCRED`` is set on the receiving socket; 0 otherwise."""
+
+    body: dict[str, Any]
+    fds: list[int]
+    pid: int = 0
+
+    def close_fds(self) -> None:
+        """Close what came with it."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """A connected pair of sockets."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(sock: socket.socket, body: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    """Send one message. Raises PeerClosedError; BlockingIOError if the socket is non-blocking and full."""
+    try:
+        socket.send_fds(sock, [json.dumps(body).encode()], list(fds), socket.MSG_NOSIGNAL)
+    except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError) as error:
+        raise PeerClosedError from error
+
+
+def receive(sock: socket.socket) -> Datagram:
+    """Receive one message. Raises PeerClosedError at the end, ValueError if it is too large or not an object."""
+    space = socket.CMSG_SPACE(MAX_FDS * 4) + socket.CMSG_SPACE(UCRED.size)
+    try:
+        data, ancillary, flags, _ = sock.recvmsg(MAX_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError as error:
+        raise PeerClosedError from error
+    fds, pid = array.array("i"), 0
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            pid = UCRED.unpack(payload)[0]
+    if not data:
+        raise PeerClosedError
+    datagram = Datagram({}, list(fds), pid)
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        datagram.close_fds()
+        raise ValueError(f"a message of more than {MAX_BYTES} bytes or {MAX_FDS} descriptors was refused")
+    try:
+        body = json.loads(data)
+    except ValueError:
+        datagram.close_fds()
+        raise
+    if not isinstance(body, dict):
+        datagram.close_fds()
+        raise ValueError("a message is a JSON object")  # noqa: TRY004 - the peer's mistake, not a caller's type
+    datagram.body.update(body)
+    return datagram

@@ -1,0 +1,208 @@
+"""Makes kernels: a warm pool for each template, and forks on demand. The supervisor's engine, without its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import NoCapacityError, NotFoundError, PodflareError
+from .jail import skeleton
+from .jail.build import JailError
+from .jails import Jail, JailWorkshop
+from .kernelspec import TemplateSpec
+from .limits import Limits
+from .pool import PoolCounts, wanted
+from .supervised_kernel import SupervisedKernel
+from .templates import Template
+
+log = logging.getLogger(__name__)
+FORKS_AT_ONCE = max(2, 2 * (os.cpu_count() or 1))
+REFILL_AFTER_SECONDS = 0.05
+"""A moment's quiet before the pool is refilled: the first execution of whoever took a kernel comes first."""
+RETRY_AFTER_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Pool:
+    """One template and its warm kernels."""
+
+    template: Template
+    target: int
+    warm: deque[SupervisedKernel] = field(default_factory=deque)
+    starting: int = 0
+    waiting: int = 0
+
+    def counts(self) -> PoolCounts:
+        """For ``pool.wanted``."""
+        return PoolCounts(self.target, len(self.warm), self.starting, self.waiting)
+
+
+class KernelFactory:
+    """Templates, pools and forks. ``workshop`` is None with ``--isolation none``: kernels then have no jail."""
+
+    def __init__(self, specs: Mapping[str, TemplateSpec], runtime: Path, workshop: JailWorkshop | None) -> None:
+        self._runtime = runtime
+        self._workshop = workshop
+        self._pools = {name: Pool(Template(spec), spec.pool_size) for name, spec in specs.items()}
+        self._serials = itertools.count(1)
+        self._skeletons: dict[tuple[str, ...], asyncio.Future[Path]] = {}
+        self._gate = asyncio.Semaphore(FORKS_AT_ONCE)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Begin to load all templates; returns at once, ``acquire`` waits for the one that it needs."""
+        for pool in self._pools.values():
+            self._do(self._load(pool))
+
+    def _do(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, pool: Pool) -> None:
+        await pool.template.start()
+        if (failure := pool.template.ready.exception()) is not None:
+            log.error("%s", failure)
+            return
+        if self._workshop is not None:
+            await self._skeleton(pool.template.sources)
+        self._refill(pool)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Each template with its state and its pool."""
+        return [self._describe(pool) for pool in self._pools.values()]
+
+    @staticmethod
+    def _describe(pool: Pool) -> dict[str, Any]:
+        ready = pool.template.ready
+        failure = ready.exception() if ready.done() else None
+        details = ready.result() if ready.done() and failure is None else {}
+        state = "loading" if not ready.done() else "failed" if failure else "ready"
+        return {
+            "name": pool.template.spec.name, "state": state, "error": str(failure) if failure else None,
+            "warm": len(pool.warm), "target": pool.target, "language_info": details.get("language_info"),
+        }  # fmt: skip
+
+    async def acquire(self, name: str, limits: Limits | None, env: Mapping[str, str]) -> SupervisedKernel:
+        """A warm kernel if one fits, else a fork. Raises NotFoundError, NoCapacityError."""
+        pool = self._pools.get(name)
+        if pool is None:
+            raise NotFoundError(f"There is no template {name!r}; there are: {', '.join(sorted(self._pools))}.")
+        await pool.template.ready
+        limits = limits or pool.template.spec.limits
+        if not env and self._fits(pool, limits):
+            while pool.warm:
+                kernel = pool.warm.popleft()
+                if not kernel.exited.done():
+                    if kernel.jail and kernel.limits != limits:
+                        kernel.jail.update(limits)
+                    self._refill_soon(pool)
+                    return kernel
+        pool.waiting += 1
+        try:
+            return await self._fork(pool, limits, env)
+        finally:
+            pool.waiting -= 1
+            self._refill_soon(pool)
+
+    @staticmethod
+    def _fits(pool: Pool, limits: Limits) -> bool:
+        """Memory, cpu and pids change in place; the size of a disk does not."""
+        usual = pool.template.spec.limits
+        return (limits.disk_mib, limits.inodes) == (usual.disk_mib, usual.inodes)
+
+    async def replace(self, dead: SupervisedKernel) -> SupervisedKernel:
+        """A new kernel on the files and limits of one that ended, or is to end now."""
+        await dead.end_process()
+        kernel = dead.successor()
+        async with self._gate:
+            await kernel.start({})
+        return kernel
+
+    async def _fork(self, pool: Pool, limits: Limits, env: Mapping[str, str]) -> SupervisedKernel:
+        async with self._gate:
+            if self._closed:
+                raise NoCapacityError("The supervisor is shutting down.")
+            await self._revive(pool)
+            serial = str(next(self._serials))
+            jail, home = None, None
+            try:
+                if self._workshop is None:
+                    home = self._runtime / f"home{serial}"
+                    home.mkdir(mode=0o700)
+                else:
+                    sources = pool.template.sources
+                    jail = Jail(self._workshop, serial, limits, await self._skeleton(sources), sources)
+                    await jail.open()
+            except (OSError, JailError, IndexError, TimeoutError) as error:
+                raise NoCapacityError(f"A jail could not be built: {error}") from error
+            kernel = SupervisedKernel(pool.template, jail, self._runtime / f"k{serial}", home)
+            await kernel.start(env)
+            return kernel
+
+    async def _revive(self, pool: Pool) -> None:
+        """A template whose process died is started anew: the kernels made from it live on."""
+        if pool.template.lost:
+            log.error("The template %s ended; it is started again.", pool.template.spec.name)
+            await pool.template.close()
+            pool.template = Template(pool.template.spec)
+            await pool.template.start()
+            await pool.template.ready
+
+    async def _skeleton(self, sources: tuple[str, ...]) -> Path:
+        """The skeleton for templates of these sources, made once: it takes half a second, in a thread."""
+        if sources not in self._skeletons:
+            assert self._workshop is not None  # noqa: S101 - only jails need one
+            path = self._workshop.skeletons / f"skeleton{len(self._skeletons)}"
+            self._skeletons[sources] = asyncio.ensure_future(asyncio.to_thread(skeleton.build, path, sources))
+        return await asyncio.shield(self._skeletons[sources])
+
+    def _refill_soon(self, pool: Pool) -> None:
+        if not self._closed:
+            asyncio.get_running_loop().call_later(REFILL_AFTER_SECONDS, self._refill, pool)
+
+    def _refill(self, pool: Pool) -> None:
+        if self._closed:
+            return
+        for _ in range(wanted(pool.counts())):
+            pool.starting += 1
+            self._do(self._fill_one(pool))
+
+    async def _fill_one(self, pool: Pool) -> None:
+        pause = 0.0
+        try:
+            kernel = await self._fork(pool, pool.template.spec.limits, {})
+        except PodflareError as error:
+            if not self._closed:
+                log.error("A warm kernel of %s could not be made: %s", pool.template.spec.name, error)  # noqa: TRY400 - a sentence, not our fault's trace
+            pause = RETRY_AFTER_SECONDS
+        else:
+            if self._closed:
+                await kernel.kill()
+            else:
+                pool.warm.append(kernel)
+        finally:
+            pool.starting -= 1
+        if not self._closed:
+            asyncio.get_running_loop().call_later(pause, self._refill, pool)
+
+    async def close(self) -> None:
+        """End templates and warm kernels; kernels that were given out are their holders' to kill before."""
+        self._closed = True
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        warm = [kernel for pool in self._pools.values() for kernel in pool.warm]
+        await asyncio.gather(*(kernel.kill() for kernel in warm))
+        await asyncio.gather(*(pool.template.close() for pool in self._pools.values()))
+
+
+def with_pool_size(specs: Mapping[str, TemplateSpec], size: int | None) -> dict[str, TemplateSpec]:
+    """``specs`` with every pool of ``size``; None leaves each as its kernelspec says."""
+    return {name: spec if size is None else replace(spec, pool_size=size) for name, spec in specs.items()}

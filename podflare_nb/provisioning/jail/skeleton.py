@@ -1,0 +1,104 @@
+"""The root of every sandbox before anything is written to it: a small tree made once per supervisor.
+
+/etc is composed file by file, never mounted: the same id mapping that lets the sandbox's root own /usr would make
+the host's /etc/shadow, its keys and its configuration readable. What is copied is what programs need to run
+(names, certificates, fonts, the linker's cache, alternatives), and nothing that tells of this host.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+COPIED_FROM_ETC = (
+    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts", "fontconfig",
+    "gai.conf", "host.conf", "inputrc", "issue", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
+    "locale.alias", "locale.gen", "login.defs", "lsb-release", "magic", "mime.types", "nsswitch.conf", "os-release", "pki",
+    "profile", "profile.d", "protocols", "python3", "rpc", "services", "shells", "skel", "terminfo", "timezone", "vim", "dpkg",
+    "debconf.conf", "adduser.conf", "deluser.conf", "default/locale",
+)  # fmt: skip
+CERTIFICATES = "ssl"
+"""Copied without its ``private`` directory."""
+DIRECTORIES = (
+    "boot", "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr",
+    "var/cache", "var/lib", "var/lib/dpkg", "var/log", "var/mail", "var/spool", "var/tmp", "workspace",
+)  # fmt: skip
+MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
+USERS = """\
+root:x:0:0:root:/root:/bin/bash
+daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+man:x:6:12:man:/var/cache/man:/usr/sbin/nologin
+www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
+_apt:x:42:65534::/nonexistent:/usr/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+"""
+GROUPS = """\
+root:x:0:
+daemon:x:1:
+adm:x:4:
+tty:x:5:
+man:x:12:
+www-data:x:33:
+staff:x:50:
+users:x:100:
+nogroup:x:65534:
+"""
+HOSTS = "127.0.0.1\tlocalhost sandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+def build(root: Path, sources: Iterable[str]) -> Path:
+    """Make the skeleton at ``root`` (which must not exist), with an empty directory where each source is mounted."""
+    root.mkdir(mode=0o755)
+    for name in DIRECTORIES:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("tmp", "var/tmp"):
+        (root / name).chmod(0o1777)
+    (root / "root").chmod(0o700)
+    for name in MERGED:
+        host = Path("/") / name
+        if host.is_symlink():
+            (root / name).symlink_to(host.readlink())
+    for source in sources:
+        (root / source.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    _compose_etc(root / "etc")
+    if Path("/var/lib/dpkg/status").is_file():
+        # apt-get must know what /usr already holds. It tells package names and versions, as /usr does.
+        shutil.copytree("/var/lib/dpkg", root / "var/lib/dpkg", symlinks=True, dirs_exist_ok=True,
+                        ignore=shutil.ignore_patterns("lock*", "*-old", "updates"))  # fmt: skip
+        (root / "var/lib/dpkg/updates").mkdir(exist_ok=True)
+    return root
+
+
+def _compose_etc(etc: Path) -> None:
+    for name in COPIED_FROM_ETC:
+        _copy(Path("/etc") / name, etc / name)
+    _copy(Path("/etc") / CERTIFICATES, etc / CERTIFICATES, without=("private",))
+    written = {
+        "passwd": USERS,
+        "group": GROUPS,
+        "hosts": HOSTS,
+        "hostname": "sandbox\n",
+        "resolv.conf": "# no network in this sandbox\n",
+        "shadow": "root:*:::::::\n",
+        "gshadow": "root:*::\n",
+    }
+    for name, text in written.items():
+        (etc / name).write_text(text)
+    os.chmod(etc / "shadow", 0o600)  # noqa: PTH101 - Path.chmod follows, as this does; kept beside the line below
+    os.chmod(etc / "gshadow", 0o600)  # noqa: PTH101 - see above
+    if not (etc / "mtab").exists():
+        (etc / "mtab").symlink_to("/proc/self/mounts")
+
+
+def _copy(source: Path, target: Path, without: tuple[str, ...] = ()) -> None:
+    """Copy what is there; what is not, or what only a link outside of /etc and /usr holds, is left out."""
+    if source.is_symlink():
+        if str(source.readlink()).startswith(("/usr/", "../usr/", "/etc/")):
+            target.symlink_to(source.readlink())
+    elif source.is_dir():
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*without))
+    elif source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)

@@ -1,0 +1,69 @@
+"""Sends a message's frames through ZeroMQ so that no signal handler can tear it.
+
+A Python signal handler runs between two byte codes of the main thread, or inside pyzmq's send, and may raise there
+(KeyboardInterrupt, or a user's SIGALRM timeout). A multipart message that is cut in the middle would swallow the
+start of the next one. So libzmq is called directly and all frames go out within one call into C code: ``list.extend``
+over ``takewhile`` over ``map``, during which no handler runs. What was sent stands in a list of the caller's, so that
+a message which libzmq itself refused midway can be completed later, by any thread. Stands on libzmq; ``outbox`` and
+``transport`` stand on it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from collections.abc import Sequence
+from itertools import repeat, takewhile
+
+import zmq
+from zmq.backend.cython import _zmq
+
+# PyDLL keeps the GIL: with DONTWAIT nothing blocks, and giving the GIL up costs more than the send.
+_LIBZMQ = ctypes.PyDLL(_zmq.__file__, use_errno=True)
+_SEND = _LIBZMQ.zmq_send
+_SEND.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_SEND.restype = ctypes.c_int
+_LAST = (int(zmq.DONTWAIT),)
+_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+_SUCCEEDED = (-1).__ne__
+_RETRY = frozenset({errno.EAGAIN, errno.EINTR})
+
+
+class FrameSender:
+    """Sends on one socket; the caller sees to it that one thread at a time does."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._handle = ctypes.c_void_p(socket.underlying)
+
+    def send(self, frames: Sequence[bytes], sent: list[int]) -> bool:
+        """Send what ``sent`` does not yet list of ``frames``. False: not now (full or interrupted), call again.
+
+        Raises zmq.ZMQError when the socket cannot send at all.
+        """
+        rest = frames[len(sent) :]
+        if not rest:
+            return True
+        flags = (_MORE,) * (len(rest) - 1) + _LAST
+        sent.extend(takewhile(_SUCCEEDED, map(_SEND, repeat(self._handle), rest, map(len, rest), flags)))
+        if len(sent) == len(frames):
+            return True
+        code = ctypes.get_errno()
+        if code in _RETRY:
+            return False
+        raise zmq.ZMQError(code)
+
+
+class WholeMessageSocket(zmq.Socket[bytes]):
+    """A socket whose ``send_multipart`` cannot be torn by a signal handler that raises. Waits while it is full."""
+
+    def send_multipart(  # type: ignore[override]  # sends at once and never tracks: no caller here asks for it
+        self, msg_parts: Sequence[zmq.Frame | bytes], flags: int = 0, copy: bool = True, track: bool = False, **_: object  # noqa: FBT001, FBT002  # pyzmq's signature
+    ) -> None:
+        """Send all parts, or none when ``flags`` has NOBLOCK and the socket is full (raises zmq.Again)."""
+        frames = [part if isinstance(part, bytes) else bytes(part) for part in msg_parts]
+        sent: list[int] = []
+        sender = FrameSender(self)
+        while not sender.send(frames, sent):
+            if flags & zmq.NOBLOCK:
+                raise zmq.Again
+            self.poll(10, zmq.POLLOUT)

@@ -1,0 +1,135 @@
+"""Builds what a template holds: the kernel application, the libraries that its kernelspec lists, all of it warm.
+
+A first call of anything imports, compiles and caches; done here, once, its pages are shared by every child. What the
+warm-up leaves behind is removed: names, history, counters, last exceptions, and every file, by giving libraries a
+home directory that exists only meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .ipykernel_seam import TemplateApp
+
+FOR_EVERY_KERNEL = (
+    "ipykernel.debugger",
+    "debugpy.server",
+    "psutil",
+    "jedi",
+    "matplotlib_inline.backend_inline",
+    "IPython.core.completer",
+    "IPython.core.magics",
+    "IPython.core.pylabtools",
+    "IPython.external.pickleshare",
+    "multiprocessing.pool",
+    "concurrent.futures.thread",
+    "sqlite3",
+    "pdb",
+)
+"""Imported where it is installed: a child that needed one of these would import it anew each time."""
+
+WARM_CELLS = (
+    "print(6*7)",
+    "_warm = {'a': [1, 2.5, None]}; _warm",
+    "1/0",
+    "def f(:",
+    "raise SystemExit(0)",
+    "%%bash\ntrue",
+    "!true",
+    "get_ipython().find_line_magic('timeit')",
+)
+WARM_LIBRARIES = {
+    "pandas": (
+        "import pandas as _pd\n_warm = _pd.DataFrame({'a': [1, 2, 3], 'b': ['x', 'y', 'x'], 'c': [.5, 1.5, None]})\n_warm",
+        "_warm.groupby('b').agg({'a': 'sum', 'c': 'mean'})\n_warm.describe()",
+        "import io as _io\n_pd.read_csv(_io.StringIO(_warm.to_csv(index=False)))",
+    ),
+    "numpy": ("import numpy as _np\n_np.arange(6).reshape(2, 3)", "_np.arange(4.) @ _np.arange(4.)"),
+    "matplotlib.pyplot": (
+        "import matplotlib.pyplot as _plt\n_plt.figure(figsize=(2, 1))\n_plt.plot([1, 2, 4])\n_plt.title('x')\n_plt.show()",
+    ),
+}
+
+
+class PreloadError(Exception):
+    """A template cannot be built; the sentence names what is at fault."""
+
+
+def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
+    """Build the application and load the modules. Afterwards ``os.environ`` is the template's. Raises PreloadError."""
+    os.environ.clear()
+    os.environ.update(env)
+    with _home_for_now() as home:
+        app = TemplateApp.instance(profile=os.path.join(home, "profile"))
+        app.initialize([])
+        for name in FOR_EVERY_KERNEL:
+            with contextlib.suppress(ImportError):  # not part of every environment
+                importlib.import_module(name)
+        for name in preload:
+            _import(name)
+        _warm(app)
+        _forget(app)
+    return app
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        raise PreloadError(f"The template could not import {name}: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _home_for_now() -> Iterator[str]:
+    """A home directory for libraries that write caches while they load."""
+    home = tempfile.mkdtemp(prefix="podflare-template-")
+    ours = {"HOME": home, "XDG_CACHE_HOME": home, "XDG_CONFIG_HOME": home, "IPYTHONDIR": home, "JUPYTER_RUNTIME_DIR": home}
+    ours["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR", home)  # an operator's font cache saves a second
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield home
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        tempfile.tempdir = None
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _warm(app: TemplateApp) -> None:
+    shell = app.kernel.shell
+    loaded = [cells for name, cells in WARM_LIBRARIES.items() if name in sys.modules]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for cell in (*WARM_CELLS, *(cell for cells in loaded for cell in cells)):
+            shell.run_cell(cell, store_history=False)
+        shell.complete("print", "import os; os.pa", 16)
+        shell.object_inspect_mime("print")
+
+
+def _forget(app: TemplateApp) -> None:
+    """Remove the warm-up's traces."""
+    shell = app.kernel.shell
+    shell.reset(new_session=False)
+    shell.execution_count = 1
+    shell._last_traceback = None  # noqa: SLF001
+    shell.payload_manager.clear_payload()
+    shell.history_manager.outputs.clear()
+    shell.history_manager.exceptions.clear()
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    plt: Any = sys.modules.get("matplotlib.pyplot")
+    if plt is not None:
+        plt.close("all")

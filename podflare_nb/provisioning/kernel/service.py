@@ -1,0 +1,67 @@
+"""The kernel's second thread: control messages, subscriptions, output of children, late flushes, the first heartbeat.
+
+It must never wait for the main thread, which may be in a cell for hours. Debuggers leave it running when they stop
+the others. Named "Control", which is how ipykernel knows that a message came by the control channel.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+from tornado.ioloop import IOLoop
+
+THREAD_NAME = "Control"
+
+
+class ServiceThread(threading.Thread):
+    """Runs ``io_loop``, a tornado loop of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(name=THREAD_NAME, daemon=True)
+        self.io_loop = IOLoop(make_current=False)
+        # pydevd reads these: a breakpoint must not stop the thread that serves the debugger
+        self.pydev_do_not_trace = True
+        self.is_pydev_daemon_thread = True
+
+    def run(self) -> None:
+        """Run until the process ends."""
+        self.io_loop.start()
+
+    def watch(self, fd: int, readable: Callable[[], None]) -> None:
+        """Call when a descriptor is readable. Before the thread starts, or in it."""
+        self._loop.add_reader(fd, readable)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching. In the thread."""
+        self._loop.remove_reader(fd)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call once after some time. In the thread."""
+        self._loop.call_later(seconds, call)
+
+    @property
+    def _loop(self) -> Any:
+        return self.io_loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's asyncio loops have it; untyped
+
+
+class Heartbeat(threading.Thread):
+    """Echoes heartbeats without the GIL. Most kernels never get one, so it starts with the first."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        super().__init__(name="Heartbeat", daemon=True)
+        self._socket = socket
+        self.pydev_do_not_trace = True
+        self.is_pydev_daemon_thread = True
+
+    def run(self) -> None:
+        """Echo until the process ends."""
+        while True:
+            try:
+                zmq.proxy(self._socket, self._socket)
+            except zmq.ZMQError as error:
+                if error.errno != errno.EINTR:
+                    return  # the context is closed: the kernel ends

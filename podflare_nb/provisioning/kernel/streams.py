@@ -1,0 +1,79 @@
+"""The kernel's ``sys.stdout`` and ``sys.stderr``: text goes to the outbox, in order with captured output.
+
+A process that the user forks writes to the captured descriptor instead, and the kernel publishes it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import io
+import os
+import threading
+from typing import Any
+
+from ipykernel.iostream import OutStream
+
+from .capture import STREAMS, Capture
+from .outbox import Outbox
+
+
+class KernelStream(OutStream):
+    """An OutStream by type (libraries ask), with none of its thread, pipe and buffers."""
+
+    def __init__(self, fd: int, session: Any, publisher: Any, outbox: Outbox) -> None:
+        # Not OutStream's __init__: it starts a thread and pipes. What its other methods read is set here.
+        io.TextIOBase.__init__(self)
+        self.name = STREAMS[fd]
+        self.topic = f"stream.{self.name}".encode()
+        self.session = session
+        self.pub_thread = publisher
+        self.echo = None
+        self._fd = fd
+        self._outbox = outbox
+        self._capture: Capture | None = None
+        self._isatty = False
+        self._should_watch = False
+        self._local = threading.local()
+        self._master_pid = os.getpid()
+        self._parent_header = contextvars.ContextVar("parent_header")
+        self._parent_header.set({})
+        self._parent_header_global: dict[str, Any] = {}
+        self.buffer = io.FileIO(fd, "w", closefd=False)
+        """For bytes; what is written to it is captured like the output of C code."""
+
+    def connect(self, capture: Capture) -> None:
+        """Be this process's stream."""
+        self._capture = capture
+        self._master_pid = os.getpid()
+
+    def fileno(self) -> int:
+        """The captured descriptor: what is written to it shows in the cell."""
+        return self._fd
+
+    def write(self, string: str) -> int:
+        """Publish text soon."""
+        if not isinstance(string, str):
+            raise TypeError(f"write() argument must be str, not {type(string)}")
+        if self.pub_thread is None:
+            raise ValueError("I/O operation on closed file")
+        if os.getpid() != self._master_pid:
+            self._write_through(string)
+        else:
+            if self._capture is not None:
+                self._capture.before_write()
+            self._outbox.write(self.name, self.parent_header, string)
+        return len(string)
+
+    def _write_through(self, string: str) -> None:
+        data = memoryview(string.encode("utf-8", "backslashreplace"))
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def flush(self) -> None:
+        """Publish now, unless that was done a moment ago; then the timer does."""
+        if os.getpid() == self._master_pid:
+            self._outbox.flush_if_due()
+
+    def close(self) -> None:
+        """Nothing more is taken."""
+        self.pub_thread = None

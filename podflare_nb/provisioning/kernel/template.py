@@ -1,0 +1,135 @@
+"""A template: a process that has built a kernel but for its connection, and forks one for each order.
+
+Started by ``loader.command``; obeys the supervisor at the other end of a SOCK_SEQPACKET socket, one datagram at a
+time (``main`` documents them). It has one thread, no other socket and no secret: neither the server's environment nor
+any kernel's key but the one in the order being served, and that only in the child's memory is used.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from typing import Any, NoReturn
+
+from . import datagrams
+from .attach import Handover, serve
+from .ipykernel_seam import TemplateApp
+from .preload import PreloadError, build
+from .transport import CHANNELS
+
+FAILED = 70
+"""Exit status of a child that could not become a kernel (EX_SOFTWARE)."""
+
+
+def main(fd: int) -> NoReturn:
+    """Be a template. The first datagram is ``{"op": "configure", "preload": [module], "env": {}}``, answered by
+    ``{"event": "ready", "pid", "modules", "threads", "seconds", "python", "language_info"}`` or
+    ``{"event": "failed", "error"}``. Then any number of ``{"op": "spawn", "kernel_id", "jail"}`` with the descriptors
+    ``[*CHANNELS, ctl, *rest]``, each answered by ``{"event": "spawned", "kernel_id", "pid"}``. The child reads
+    ``{"op": "serve", "key", "env", "cwd"}`` from its own ctl, because whatever this process has read, a later child could
+    find in its memory, and answers there: ``{"event": "up", "pid"}`` or ``{"event": "failed", "error", "where"}``. Ends
+    when the socket is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
+    sys.argv = [""]
+    control = socket.socket(fileno=fd)
+    os.set_inheritable(fd, False)  # noqa: FBT003
+    order = datagrams.receive(control)
+    if order is None:
+        sys.exit(0)
+    app = _configure(control, order[0])
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies: the supervisor learns of ends by pidfd
+    while (received := datagrams.receive(control)) is not None:
+        message, fds = received
+        _spawn(control, app, message, fds)
+    os._exit(0)
+
+
+def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
+    started = time.monotonic()
+    try:
+        app = build(message["preload"], message["env"])
+        _check_quiescent(control.fileno())
+    except BaseException as error:  # noqa: BLE001  # told to the supervisor, whatever it was
+        cause = str(error) if isinstance(error, PreloadError) else f"{type(error).__name__}: {error}"
+        datagrams.send(control, {"event": "failed", "error": cause})
+        os._exit(1)
+    gc.collect()
+    gc.freeze()
+    ready = {
+        "event": "ready",
+        "pid": os.getpid(),
+        "modules": len(sys.modules),
+        "threads": len(os.listdir("/proc/self/task")),
+        "seconds": round(time.monotonic() - started, 3),
+        "python": sys.version.split()[0],
+        "language_info": app.kernel.language_info,
+    }
+    datagrams.send(control, ready)
+    return app
+
+
+def _check_quiescent(control: int) -> None:
+    """A fork copies memory, not threads and not what the other end of a socket thinks."""
+    import threading  # noqa: PLC0415  # only here
+
+    if threading.active_count() != 1:
+        names = ", ".join(thread.name for thread in threading.enumerate())
+        raise PreloadError(f"The template cannot be forked: its libraries started threads ({names}).")
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the listing's own
+        if int(name) > 2 and int(name) != control and target.startswith(("socket:", "anon_inode:[event")):
+            raise PreloadError(f"The template cannot be forked: its libraries left descriptor {name} open ({target}).")
+
+
+def _spawn(control: socket.socket, app: TemplateApp, message: dict[str, Any], fds: list[int]) -> None:
+    with warnings.catch_warnings():
+        # Since 3.12 Python warns of threads of C libraries (OpenBLAS), which handle the fork themselves.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        _become_kernel(control, app, message, fds)
+    for fd in fds:
+        os.close(fd)
+    datagrams.send(control, {"event": "spawned", "kernel_id": message["kernel_id"], "pid": pid})
+
+
+def _become_kernel(control: socket.socket, app: TemplateApp, message: dict[str, Any], fds: list[int]) -> NoReturn:
+    where = "handover"
+    try:
+        ctl = socket.socket(fileno=fds[len(CHANNELS)])
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        where = "jail"
+        _enter_jail(message["jail"], fds[len(CHANNELS) + 1 :])
+        where = "order"
+        order = datagrams.receive(ctl)
+        if order is None:
+            os._exit(0)
+        where = "attach"
+        listeners = dict(zip(CHANNELS, fds, strict=False))
+        serve(app, Handover(listeners, ctl, order[0]["key"].encode(), order[0]["env"], order[0]["cwd"]))
+    except BaseException as error:  # noqa: BLE001  # told to the supervisor; then this process must end, whatever it was
+        report = {"event": "failed", "error": f"{type(error).__name__}: {error}", "where": where}
+        datagrams.send(ctl, report)
+    os._exit(FAILED)
+
+
+def _enter_jail(plan: dict[str, Any] | None, rest: list[int]) -> None:
+    if plan is None:
+        if os.fork():
+            os._exit(0)  # as in a jail: the kernel is the supervisor's child, who learns how it ends
+        os.setsid()
+        for fd in rest:
+            os.close(fd)
+        return
+    from ..jail.enter import enter  # noqa: PLC0415
+
+    enter(plan, rest)

@@ -1,0 +1,110 @@
+"""Templates are kernelspecs: finds them and reads what their ``metadata.podflare_nb`` asks for.
+
+A template is a kernelspec whose ``kernel_provisioner`` is ours, so that every Jupyter client can start it; whatever
+else it needs stands in one namespaced dict. Reads files, starts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidArgumentError
+from .limits import Limits
+
+PROVISIONER = "podflare-fork-provisioner"
+NAME = re.compile(r"[a-zA-Z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """What to make sandboxes from. Times in seconds; ``python`` is the interpreter of the template's environment;
+    ``pool_size`` kernels are kept warm."""
+
+    name: str
+    display_name: str
+    description: str
+    language: str = "python"
+    python: str = sys.executable
+    preload: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    timeout_seconds: int = 8 * 3600
+    idle_timeout_seconds: int = 1800
+    pool_size: int = 4
+    default: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As it travels to the supervisor."""
+        body = {f.name: getattr(self, f.name) for f in fields(self)}
+        body["limits"] = {f.name: getattr(self.limits, f.name) for f in fields(self.limits)}
+        return body
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> TemplateSpec:
+        """As it arrives there."""
+        return cls(**{**body, "limits": Limits(**body["limits"]), "preload": tuple(body["preload"])})
+
+    def kernelspec(self) -> dict[str, str]:
+        """The ``metadata.kernelspec`` of notebooks made with it (nbformat)."""
+        return {"name": self.name, "display_name": self.display_name, "language": self.language}
+
+
+def find(directories: Iterable[Path]) -> dict[str, TemplateSpec]:
+    """Templates in kernelspec ``directories``, by name; the first directory that has a name wins, as with Jupyter.
+
+    Raises InvalidArgumentError for a template that cannot be read, naming its file and the mistake.
+    """
+    found: dict[str, TemplateSpec] = {}
+    for directory in directories:
+        for path in sorted(directory.glob("*/kernel.json")):
+            if path.parent.name not in found and (spec := read(path)) is not None:
+                found[spec.name] = spec
+    return found
+
+
+def read(path: Path) -> TemplateSpec | None:
+    """The template in one kernel.json; None if that kernelspec is not for our provisioner."""
+    try:
+        kernelspec = json.loads(path.read_text())
+        provisioner = kernelspec.get("metadata", {}).get("kernel_provisioner", {})
+    except (ValueError, AttributeError) as error:
+        raise InvalidArgumentError(f"{path} is not a kernelspec: {error}.") from error
+    if provisioner.get("provisioner_name") != PROVISIONER:
+        return None
+    name = path.parent.name
+    if not NAME.fullmatch(name):
+        raise InvalidArgumentError(f"{path}: a template's name has letters, digits, '.', '_' and '-' only.")
+    wanted = dict(kernelspec["metadata"].get("podflare_nb", {}))
+    try:
+        wanted["limits"] = Limits(**wanted.get("limits", {}))
+        if wanted.pop("network", False) is not False:
+            raise InvalidArgumentError(f"{path}: network must be false; networks are not built in this version.")
+        if wanted.get("python") is None:
+            wanted.pop("python", None)
+        wanted["preload"] = tuple(wanted.get("preload", ()))
+        wanted.setdefault("description", kernelspec["display_name"])
+        return TemplateSpec(
+            name=name, display_name=kernelspec["display_name"], language=kernelspec["language"], **wanted
+        )
+    except (TypeError, KeyError) as error:
+        raise InvalidArgumentError(f"{path}: metadata.podflare_nb is wrong: {error}.") from error
+
+
+def default_template(templates: Mapping[str, TemplateSpec]) -> str:
+    """The template that an omitted name, or ``default``, means. Raises InvalidArgumentError if there are none."""
+    for spec in templates.values():
+        if spec.default:
+            return spec.name
+    if "python-datasci" in templates:
+        return "python-datasci"
+    if not templates:
+        raise InvalidArgumentError(
+            "No template is installed: install podflare_nb with its kernelspecs, or name a --template-dir."
+        )
+    return min(templates)

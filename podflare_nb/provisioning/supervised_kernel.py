@@ -1,0 +1,182 @@
+"""A kernel process as the supervisor holds it: its pre-bound sockets, its control socket, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import NoCapacityError
+from . import datagrams
+from .jail import syscalls as sc
+from .jail.plan import WORKSPACE
+from .jails import Jail
+from .kernel_exit import KernelExit, classify
+from .limits import Limits
+from .templates import Template
+from .waiting import reap, receive
+
+CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
+"""Jupyter's channels and the ports under which their ipc sockets stand."""
+BACKLOG = 128
+UP_SECONDS = 60
+
+
+class SupervisedKernel:
+    """One kernel process. ``start`` it; ``exited`` resolves at its end; ``kill`` ends it and, with it, its jail.
+
+    ``directory`` holds its sockets and is its own; only the host sees it. Without a jail (``--isolation none``) the
+    kernel runs in ``home`` as the user who runs the service.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        jail: Jail | None,
+        directory: Path,
+        home: Path | None = None,
+        key: str | None = None,
+    ) -> None:
+        self.kernel_id = secrets.token_hex(16)
+        self.template = template
+        self.jail = jail
+        self.key = key or secrets.token_hex(32)
+        self.exited: asyncio.Future[KernelExit] = asyncio.get_running_loop().create_future()
+        self.pid = 0
+        self.born = time.monotonic()
+        self._directory = directory
+        self._home = home
+        self._pidfd = -1
+        self._ctl: socket.socket | None = None
+        self._ended_by_us = False
+        self._oom_kills_before = jail.cgroup.oom_kills() if jail else 0
+        self._watcher: asyncio.Task[None] | None = None
+        self._killing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<SupervisedKernel {self.kernel_id} {self.template.spec.name} pid={self.pid}>"
+
+    @property
+    def limits(self) -> Limits:
+        """What its sandbox may use."""
+        return self.jail.limits if self.jail else self.template.spec.limits
+
+    def successor(self) -> SupervisedKernel:
+        """A kernel to start in the place of this one, once ended: same jail, sockets' paths and key, so that clients
+        reconnect by themselves."""
+        return SupervisedKernel(self.template, self.jail, self._directory, self._home, self.key)
+
+    async def start(self, env: Mapping[str, str]) -> None:
+        """Fork it from the template and wait until it serves. Raises NoCapacityError; its jail is then closed."""
+        try:
+            await self._start(env)
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def _start(self, env: Mapping[str, str]) -> None:
+        listening = self._listen()
+        self._ctl, theirs = datagrams.pair()
+        self._ctl.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._ctl.settimeout(0)
+        rest = [self.jail.init_pidfd, self.jail.userns] if self.jail else []
+        plan = self.jail.plan.to_json() if self.jail else None
+        try:
+            await self.template.spawn(self.kernel_id, plan, [*listening, theirs.fileno(), *rest])
+        finally:
+            theirs.close()
+            for fd in listening:
+                os.close(fd)
+        # The key and the environment go to the child alone: what the template once read, later children could find.
+        environment = {**self.template.environment, **env}
+        cwd = WORKSPACE if self.jail else str(self._home)
+        if not self.jail:
+            environment["HOME"] = cwd
+        datagrams.send(self._ctl, {"op": "serve", "key": self.key, "env": environment, "cwd": cwd})
+        try:
+            async with asyncio.timeout(UP_SECONDS):
+                answer = await receive(self._ctl)
+        except (datagrams.PeerClosedError, ValueError, TimeoutError) as error:
+            raise NoCapacityError(f"A kernel could not be started: it ended before it served ({error!r}).") from error
+        if answer.body.get("event") != "up" or not answer.pid:
+            raise NoCapacityError(f"A kernel could not be started: {answer.body.get('error', answer.body)}")
+        self.pid = answer.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        self._watcher = asyncio.create_task(self._watch())
+
+    def _listen(self) -> list[int]:
+        """The five listening sockets, bound before the kernel exists: clients may connect and send at once."""
+        self._directory.mkdir(mode=0o700)
+        fds = []
+        for port in CHANNELS.values():
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            sock.bind(f"{self._directory}/s-{port}")
+            sock.listen(BACKLOG)
+            fds.append(sock.detach())
+        return fds
+
+    def connection_info(self) -> dict[str, Any]:
+        """As in a Jupyter connection file."""
+        ports = {f"{channel}_port": port for channel, port in CHANNELS.items()}
+        signing = {"key": self.key, "signature_scheme": "hmac-sha256"}
+        return {"transport": "ipc", "ip": f"{self._directory}/s", **signing, **ports}
+
+    def open_home(self) -> int:
+        """A new descriptor of the directory that serves as workspace without a jail."""
+        assert self._home is not None  # noqa: S101 - only without a jail
+        return os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    async def _watch(self) -> None:
+        status = await reap(self.pid, self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        oom_kills = self.jail.cgroup.oom_kills() - self._oom_kills_before if self.jail else 0
+        memory = self.limits.memory_mib if self.jail else None
+        self.exited.set_result(classify(status, oom_kills=oom_kills, ended_by_us=self._ended_by_us, memory_mib=memory))
+
+    def send_signal(self, signum: int) -> None:
+        """Signal the kernel process; nothing if it has ended."""
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                sc.pidfd_send_signal(self._pidfd, signum)
+
+    async def end_process(self) -> None:
+        """End the kernel and whatever else runs in its jail, but keep the jail: its files are for the next kernel."""
+        self._ended_by_us = True
+        self.send_signal(signal.SIGKILL)
+        if self._watcher is not None:
+            await self._watcher
+        if self.jail:
+            self.jail.kill_processes()
+        if self._ctl is not None:
+            self._ctl.close()
+            self._ctl = None
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def kill(self) -> None:
+        """End it, its jail and everything that it held. Idempotent; concurrent calls wait for the one end."""
+        if self._killing is None:
+            self._killing = asyncio.ensure_future(self._kill())
+        await asyncio.shield(self._killing)
+
+    async def _kill(self) -> None:
+        self._ended_by_us = True
+        if self.jail:
+            # Linux reaps a jail only when its processes are reaped: ours, the kernel, while pid 1 is on its way out.
+            closing = asyncio.ensure_future(self.jail.close())
+            await self.end_process()
+            await closing
+        else:
+            await self.end_process()
+            if self._home is not None:
+                shutil.rmtree(self._home, ignore_errors=True)
+        if not self.exited.done():
+            self.exited.set_result(KernelExit("closed", "The kernel was ended by the service."))

@@ -1,0 +1,159 @@
+"""A template as the supervisor holds it: the process of a quiescent kernel, from which kernels are forked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import NoCapacityError
+from . import datagrams
+from .kernel import loader
+from .kernelspec import TemplateSpec
+from .waiting import receive, writable
+
+PRELOAD_SECONDS = 180
+STOP_SECONDS = 5
+PREFIXES = """
+import json, os, sys, sysconfig
+paths = {sys.prefix, sys.base_prefix, sys.exec_prefix}
+paths.add(os.path.dirname(os.path.dirname(os.path.realpath(sys.executable))))
+paths |= {sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+print(json.dumps(sorted(os.path.realpath(path) for path in paths) + [sys.prefix]))
+"""
+SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+
+
+class TemplateLostError(Exception):
+    """The template's process ended; the sentence says what is known."""
+
+
+class Template:
+    """One template. ``start`` it, await ``ready``, then ``spawn``; ``close`` ends it, not the kernels made from it."""
+
+    def __init__(self, spec: TemplateSpec) -> None:
+        self.spec = spec
+        self.ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(
+            lambda ready: ready.cancelled() or ready.exception()
+        )  # asked for by whoever needs it
+        self.sources: tuple[str, ...] = ()
+        self._process: asyncio.subprocess.Process | None = None
+        self._sock: socket.socket | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "loading" if not self.ready.done() else "failed" if self.ready.exception() else "ready"
+        return f"<Template {self.spec.name} {state}>"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a kernel of this template finds in ``os.environ``. Nothing of the service's own environment."""
+        bin_directory = str(Path(self.spec.python).parent)
+        return {
+            "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8",
+            "TERM": "xterm-256color",
+            "PATH": f"{bin_directory}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "DEBIAN_FRONTEND": "noninteractive",
+            **self.spec.env,
+        }  # fmt: skip
+
+    async def start(self) -> None:
+        """Start the process and wait until its libraries are imported; the outcome is kept in ``ready``."""
+        try:
+            self.ready.set_result(await self._start())
+        except (OSError, ValueError, TemplateLostError, datagrams.PeerClosedError, TimeoutError) as error:
+            reason = str(error) or (
+                "it took too long" if isinstance(error, TimeoutError) else "it ended without a word"
+            )
+            self.ready.set_exception(NoCapacityError(f"The template {self.spec.name} cannot be loaded: {reason}"))
+
+    async def _start(self) -> dict[str, Any]:
+        self.sources = await find_sources(self.spec.python)
+        self._sock, theirs = datagrams.pair()
+        self._sock.settimeout(0)
+        environment = {key: value for key, value in self.environment.items() if key != "HOME"}
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *loader.command(self.spec.python, theirs.fileno()),
+                pass_fds=[theirs.fileno()], env={**environment, "HOME": "/nonexistent"}, cwd="/",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        datagrams.send(self._sock, {"op": "configure", "preload": self.spec.preload, "env": self.environment})
+        async with asyncio.timeout(PRELOAD_SECONDS):
+            body = (await receive(self._sock)).body
+        if body.get("event") != "ready":
+            raise TemplateLostError(str(body.get("error", body)))
+        self._reader = asyncio.create_task(self._read(self._sock))
+        return body
+
+    async def _read(self, sock: socket.socket) -> None:
+        """Drain what the template tells of each spawn: the kernels speak for themselves on their own sockets."""
+        with suppress(datagrams.PeerClosedError, ValueError):
+            while True:
+                (await receive(sock)).close_fds()
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process has ended though it was ready."""
+        return self._reader is not None and self._reader.done()
+
+    async def spawn(self, kernel_id: str, jail_plan: Mapping[str, Any] | None, fds: Sequence[int]) -> None:
+        """Fork a kernel. The child speaks on its own control socket from then on. Raises TemplateLostError."""
+        await self.ready
+        assert self._sock is not None  # noqa: S101 - ready
+        body = {"op": "spawn", "kernel_id": kernel_id, "jail": jail_plan}
+        while True:
+            try:
+                return datagrams.send(self._sock, body, fds)
+            except BlockingIOError:
+                await writable(self._sock.fileno())
+            except datagrams.PeerClosedError:
+                raise TemplateLostError(f"The template {self.spec.name} has ended.") from None
+
+    async def close(self) -> None:
+        """End the process. Idempotent."""
+        if self._reader is not None:
+            self._reader.cancel()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self._process is not None and self._process.returncode is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._process.wait()
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+
+
+async def find_sources(python: str) -> tuple[str, ...]:
+    """The host directories that programs of ``python``'s environment need: the system's and its own prefixes.
+
+    Raises OSError if that interpreter cannot be run.
+    """
+    process = await asyncio.create_subprocess_exec(
+        python, "-I", "-c", PREFIXES, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise OSError(f"{python} does not run (exit code {process.returncode})")
+    prefixes = json.loads(out)
+    if exposed := {"/", "/etc", "/home", "/root", "/var"} & set(prefixes):
+        raise OSError(f"{python} is installed in {exposed.pop()}: every sandbox would see all of it")
+    trees = [tree for tree in SYSTEM_TREES if os.path.isdir(tree) and not os.path.islink(tree)]  # noqa: ASYNC240, PTH112, PTH114 - seven stats, once
+    return outermost([*trees, *prefixes])
+
+
+def outermost(paths: Sequence[str]) -> tuple[str, ...]:
+    """``paths`` without those that lie below another one of them, sorted."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(path == other or path.startswith(other + "/") for other in kept):
+            kept.append(path)
+    return tuple(kept)

@@ -1,0 +1,88 @@
+"""What all tests share: the service as a user starts it, and a count of what it leaves behind."""
+
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 120
+STOP_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running ``podflare-nb serve``. ``url`` ends in ``/podflare``."""
+
+    url: str
+    key: str
+    data_dir: Path
+    runtime_dir: Path
+    process: subprocess.Popen
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("podflare-nb")), *arguments]
+
+
+def read_until(process: subprocess.Popen, pattern: str, seconds: float) -> str:
+    """What the process printed, up to a line that matches; fails with all of it when it ends or is too late."""
+    seen, deadline = "", time.monotonic() + seconds
+    selector = selectors.DefaultSelector()
+    selector.register(process.stdout, selectors.EVENT_READ)
+    while not re.search(pattern, seen):
+        if not selector.select(max(0.0, deadline - time.monotonic())):
+            raise AssertionError(f"no line like {pattern!r} within {seconds} s; it printed:\n{seen}")
+        part = os.read(process.stdout.fileno(), 65536).decode(errors="replace")
+        if not part:
+            raise AssertionError(
+                f"it ended with {process.wait()} before a line like {pattern!r}; it printed:\n{seen}"
+            )
+        seen += part
+    return seen
+
+
+def start_service(data_dir: Path, *options: str, env: dict[str, str] | None = None) -> Service:
+    runtime_dir = Path(
+        tempfile.mkdtemp(prefix="pfnb-", dir="/tmp")
+    )  # short: unix socket paths have 107 bytes
+    port = free_port()
+    process = subprocess.Popen(
+        command("serve", "--port", str(port), "--data-dir", str(data_dir), *options),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PODFLARE_NB_RUNTIME_DIR": str(runtime_dir), **(env or {})},
+    )  # fmt: skip
+    read_until(process, r"curl ", START_SECONDS)
+    key = (data_dir / "api-key").read_text().strip()
+    return Service(f"http://127.0.0.1:{port}/podflare", key, data_dir, runtime_dir, process)
+
+
+def stop_service(service: Service, signum: int = signal.SIGTERM) -> int:
+    service.process.send_signal(signum)
+    code = service.process.wait(STOP_SECONDS)
+    service.process.stdout.close()
+    shutil.rmtree(service.runtime_dir, ignore_errors=True)
+    return code
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = start_service(tmp_path_factory.mktemp("data"))
+    yield running
+    stop_service(running)
