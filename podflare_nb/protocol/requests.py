@@ -24,9 +24,7 @@ LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 VariableValue = Annotated[str, StringConstraints(max_length=32_768, pattern=r"^[^\x00]*$")]
 
-Seconds = Annotated[
-    int | None, Field(ge=1, le=MAX_SECONDS, description="a whole number of seconds from 1 to 86400")
-]
+Seconds = Annotated[int | None, Field(ge=1, le=MAX_SECONDS, description="a whole number of seconds from 1 to 86400")]
 Labels = Annotated[
     dict[LabelName, Label] | None,
     Field(
@@ -46,14 +44,12 @@ class Request(BaseModel):
 class CreateSandbox(Request):
     """``POST /v1/sandboxes``."""
 
-    template: Annotated[
-        str | None, Field(min_length=1, max_length=200, description="the name of a template")
-    ] = None
+    template: Annotated[str | None, Field(min_length=1, max_length=200, description="the name of a template")] = None
     timeout_seconds: Seconds = None
     idle_timeout_seconds: Seconds = None
-    ram_mib: Annotated[
-        int | None, Field(ge=128, le=65_536, description="a whole number of MiB from 128 to 65536")
-    ] = None
+    ram_mib: Annotated[int | None, Field(ge=128, le=65_536, description="a whole number of MiB from 128 to 65536")] = (
+        None
+    )
     rootfs_gb: Annotated[int | None, Field(ge=1, le=64, description="a whole number of GiB from 1 to 64")] = None
     persistent: Annotated[bool | None, Field(description="true or false")] = None
     egress: Annotated[bool | None, Field(description="true or false")] = None
@@ -99,9 +95,7 @@ class ChatMessage(Request):
     model: Annotated[
         str | None, Field(min_length=1, max_length=200, description="'direct' or a string 'provider:name'")
     ] = None
-    max_steps: Annotated[
-        int | None, Field(ge=1, le=200, description="a whole number of steps from 1 to 200")
-    ] = None
+    max_steps: Annotated[int | None, Field(ge=1, le=200, description="a whole number of steps from 1 to 200")] = None
     max_tokens: Annotated[
         int | None, Field(ge=1, le=10_000_000, description="a whole number of tokens from 1 to 10000000")
     ] = None
@@ -174,7 +168,9 @@ def _explain(kind: type[Request], mistake: ErrorDetails) -> str:
     if mistake["type"] == "missing":
         return f"{field} is missing; it must be {allowed[field].description}."
     inner = "".join(f"[{shown(part)}]" for part in mistake["loc"][1:] if part != "[key]")
-    return f"{field}{inner} is {shown(mistake['input'])}; {field if inner else 'it'} must be {allowed[field].description}."
+    return (
+        f"{field}{inner} is {shown(mistake['input'])}; {field if inner else 'it'} must be {allowed[field].description}."
+    )
 
 
 def shown(value: Any) -> str:

@@ -132,12 +132,12 @@ class Capabilities(Response):
 
 
 class FileEntry(Response):
-    """One entry of a directory; ``modified`` in seconds since the epoch."""
+    """One entry of a directory; ``size`` in bytes."""
 
     name: str
     type: Literal["file", "directory", "symlink", "other"]
     size: int
-    modified: float
+    modified: datetime
 
 
 class DirectoryListing(Response):
@@ -164,6 +164,7 @@ class TurnInfo(Response):
     started_at: datetime
     ended_at: datetime | None
     usage: dict[str, int] | None
+    error: str | None = None
 
 
 class TurnList(Response):

@@ -67,8 +67,7 @@ def if_none_of(values: Iterable[int], block: Block) -> Block:
     wanted = list(values)
     # The jump of the first is the longest: over the other comparisons and the block.
     return [
-        (_JUMP_EQUAL, _length(block, ahead=len(wanted) - 1 - place), 0, value)
-        for place, value in enumerate(wanted)
+        (_JUMP_EQUAL, _length(block, ahead=len(wanted) - 1 - place), 0, value) for place, value in enumerate(wanted)
     ] + block
 
 

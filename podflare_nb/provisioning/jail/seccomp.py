@@ -160,9 +160,7 @@ def _socket() -> bpf.Block:
         + bpf.allow()
     )
     netlink = (
-        bpf.load(bpf.argument(2))
-        + bpf.if_none_of([NETLINK_ROUTE], bpf.refuse(errno.EPROTONOSUPPORT))
-        + bpf.allow()
+        bpf.load(bpf.argument(2)) + bpf.if_none_of([NETLINK_ROUTE], bpf.refuse(errno.EPROTONOSUPPORT)) + bpf.allow()
     )
     return (
         bpf.load(bpf.argument(0))
@@ -175,11 +173,7 @@ def _socket() -> bpf.Block:
 
 
 def _socketpair() -> bpf.Block:
-    return (
-        bpf.load(bpf.argument(0))
-        + bpf.if_none_of([socket.AF_UNIX], bpf.refuse(errno.EAFNOSUPPORT))
-        + bpf.allow()
-    )
+    return bpf.load(bpf.argument(0)) + bpf.if_none_of([socket.AF_UNIX], bpf.refuse(errno.EAFNOSUPPORT)) + bpf.allow()
 
 
 _RULES = {

@@ -150,9 +150,7 @@ def setns(descriptor: int, flags: int = 0) -> None:
     _syscall("setns", descriptor, flags)
 
 
-def mount(
-    source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None
-) -> None:
+def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """Mount, bind, remount, move, or change propagation, as ``flags`` say."""
     result = _libc.mount(_bytes(source), _bytes(target), _bytes(fstype), ctypes.c_ulong(flags), _bytes(data))
     _checked(result, "mount", target)
@@ -173,9 +171,7 @@ def open_tree(path: str, flags: int = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, *, di
     return _syscall("open_tree", dir_fd, _bytes(path), flags, about=path)
 
 
-def move_mount(
-    mount_fd: int, target: str, *, dir_fd: int = AT_FDCWD, flags: int = MOVE_MOUNT_F_EMPTY_PATH
-) -> None:
+def move_mount(mount_fd: int, target: str, *, dir_fd: int = AT_FDCWD, flags: int = MOVE_MOUNT_F_EMPTY_PATH) -> None:
     """Attach the detached mount ``mount_fd`` at ``target``."""
     _syscall("move_mount", mount_fd, b"", dir_fd, _bytes(target), flags, about=target)
 
@@ -253,9 +249,7 @@ def set_name(name: str) -> None:
 def capset(*, effective: int, permitted: int, inheritable: int) -> None:
     """Set this thread's capability sets: one bit for each capability number."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    low, high = [
-        [(mask >> shift) & 0xFFFFFFFF for mask in (effective, permitted, inheritable)] for shift in (0, 32)
-    ]
+    low, high = [[(mask >> shift) & 0xFFFFFFFF for mask in (effective, permitted, inheritable)] for shift in (0, 32)]
     _checked(_libc.capset(header, struct.pack("=6I", *low, *high)), "capset")
 
 

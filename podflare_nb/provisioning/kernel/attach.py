@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import datagrams
+from .. import datagrams
 from .ipykernel_seam import TemplateApp
 from .reseed import reseed
 from .transport import Transport
@@ -62,6 +62,8 @@ def _apply_environment(handover: Handover) -> None:
     os.chdir(handover.cwd)
     temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # what tempfile would find, without trying by a file
     tempfile.tempdir = temporary if os.access(temporary, os.W_OK | os.X_OK) else None
+    if (platform := sys.modules.get("platform")) is not None:
+        platform._uname_cache = None  # the host's name, asked for while the template was loading  # noqa: SLF001
     if "" not in sys.path:
         sys.path.insert(_first_site_directory(), "")
 
@@ -84,14 +86,12 @@ def _fresh_loop() -> asyncio.AbstractEventLoop:
 def _from_supervisor(ctl: socket.socket) -> None:
     """In the service thread: without a supervisor there is no kernel, even in the middle of a cell."""
     try:
-        message = datagrams.receive(ctl)
-    except (OSError, ValueError, datagrams.TornDatagramError):
-        message = None
-    if message is None:
+        order = datagrams.receive(ctl)
+    except (datagrams.PeerClosedError, OSError):
         os._exit(0)
-    for fd in message[1]:
-        os.close(fd)
-    datagrams.send(ctl, {"event": "refused", "error": f"a kernel does not know the order {message[0].get('op')!r}"})
+    order.close_fds()
+    refusal = f"a kernel does not know the order {order.body.get('op')!r}"
+    datagrams.send(ctl, {"event": "refused", "error": refusal})
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -321,6 +322,7 @@ class TemplateApp(IPKernelApp):
         self.session = KernelSession(self._refused, parent=self)
         self._profile = profile
         self.config.HistoryManager.hist_file = ":memory:"
+        warnings.filterwarnings("ignore", "To exit: use 'exit'", UserWarning)  # SystemExit ends the cell
         self.config.InteractiveShellApp.ignore_cwd = True
 
     def init_profile_dir(self) -> None:

@@ -24,7 +24,6 @@ FOR_EVERY_KERNEL = (
     "debugpy.server",
     "psutil",
     "jedi",
-    "matplotlib_inline.backend_inline",
     "IPython.core.completer",
     "IPython.core.magics",
     "IPython.core.pylabtools",
@@ -75,6 +74,8 @@ def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
                 importlib.import_module(name)
         for name in preload:
             _import(name)
+        if "matplotlib" in sys.modules:
+            _import("matplotlib_inline.backend_inline")
         _warm(app)
         _forget(app)
     return app

@@ -6,6 +6,7 @@ the others. Named "Control", which is how ipykernel knows that a message came by
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import threading
 from collections.abc import Callable
@@ -23,6 +24,8 @@ class ServiceThread(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name=THREAD_NAME, daemon=True)
         self.io_loop = IOLoop(make_current=False)
+        # Not the main thread's: it holds the request that a print there answers, of the time when this was made.
+        self._context = contextvars.Context()
         # pydevd reads these: a breakpoint must not stop the thread that serves the debugger
         self.pydev_do_not_trace = True
         self.is_pydev_daemon_thread = True
@@ -33,7 +36,7 @@ class ServiceThread(threading.Thread):
 
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
         """Call when a descriptor is readable. Before the thread starts, or in it."""
-        self._loop.add_reader(fd, readable)
+        self._context.run(self._loop.add_reader, fd, readable)
 
     def unwatch(self, fd: int) -> None:
         """Stop watching. In the thread."""
@@ -41,7 +44,7 @@ class ServiceThread(threading.Thread):
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call once after some time. In the thread."""
-        self._loop.call_later(seconds, call)
+        self._context.run(self._loop.call_later, seconds, call)
 
     @property
     def _loop(self) -> Any:

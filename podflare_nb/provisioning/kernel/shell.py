@@ -72,6 +72,7 @@ class KernelShell(ZMQInteractiveShell):
 
     def _shell_magic(self, name: str, of_ipython: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
         def run_script(line: str, cell: str) -> Any:
+            __tracebackhide__ = True
             if line.strip():  # --out, --bg and the like
                 return of_ipython(line, cell)
             code = processes.run_script(name, cell, captured=self.output_is_captured)
@@ -89,6 +90,7 @@ class KernelShell(ZMQInteractiveShell):
 
     def system_piped(self, cmd: str) -> None:
         """Run ``!cmd``; its return code goes to ``_exit_code``."""
+        __tracebackhide__ = True
         shell = shutil.which("bash") or "/bin/sh"
         # depth 1: names are those of the frame that called system
         code = processes.run_script(shell, self.var_expand(cmd, depth=1), captured=self.output_is_captured)

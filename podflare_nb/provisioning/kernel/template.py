@@ -1,12 +1,13 @@
 """A template: a process that has built a kernel but for its connection, and forks one for each order.
 
 Started by ``loader.command``; obeys the supervisor at the other end of a SOCK_SEQPACKET socket, one datagram at a
-time (``main`` documents them). It has one thread, no other socket and no secret: neither the server's environment nor
-any kernel's key but the one in the order being served, and that only in the child's memory is used.
+time (``main`` documents them). It has one thread, no other socket and no secret: not the server's environment, and a
+kernel's key and environment reach only the child, on that child's own channel.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -16,7 +17,8 @@ import time
 import warnings
 from typing import Any, NoReturn
 
-from . import datagrams
+from .. import datagrams
+from ..jail.enter import enter
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
 from .preload import PreloadError, build
@@ -30,22 +32,20 @@ def main(fd: int) -> NoReturn:
     """Be a template. The first datagram is ``{"op": "configure", "preload": [module], "env": {}}``, answered by
     ``{"event": "ready", "pid", "modules", "threads", "seconds", "python", "language_info"}`` or
     ``{"event": "failed", "error"}``. Then any number of ``{"op": "spawn", "kernel_id", "jail"}`` with the descriptors
-    ``[*CHANNELS, ctl, *rest]``, each answered by ``{"event": "spawned", "kernel_id", "pid"}``. The child reads
-    ``{"op": "serve", "key", "env", "cwd"}`` from its own ctl, because whatever this process has read, a later child could
-    find in its memory, and answers there: ``{"event": "up", "pid"}`` or ``{"event": "failed", "error", "where"}``. Ends
-    when the socket is closed."""
+    ``[*CHANNELS, ctl, *rest]``, each answered by ``{"event": "spawned", "kernel_id", "pid"}`` (pid of the first child; the
+    kernel is that one's child, and orphaned to the supervisor). The kernel waits on its ctl for
+    ``{"op": "serve", "key", "env", "cwd"}`` and answers ``{"event": "up", "pid"}`` or ``{"event": "failed", "error",
+    "where"}``. Ends when the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     sys.argv = [""]
     control = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)  # noqa: FBT003
-    order = datagrams.receive(control)
-    if order is None:
-        sys.exit(0)
-    app = _configure(control, order[0])
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies: the supervisor learns of ends by pidfd
-    while (received := datagrams.receive(control)) is not None:
-        message, fds = received
-        _spawn(control, app, message, fds)
+    with contextlib.suppress(datagrams.PeerClosedError):
+        app = _configure(control, datagrams.receive(control).body)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies: what it forks is not its to wait for
+        while True:
+            order = datagrams.receive(control)
+            _spawn(control, app, order.body, order.fds)
     os._exit(0)
 
 
@@ -110,12 +110,13 @@ def _become_kernel(control: socket.socket, app: TemplateApp, message: dict[str, 
         where = "jail"
         _enter_jail(message["jail"], fds[len(CHANNELS) + 1 :])
         where = "order"
-        order = datagrams.receive(ctl)
-        if order is None:
-            os._exit(0)
+        order = datagrams.receive(ctl).body
         where = "attach"
         listeners = dict(zip(CHANNELS, fds, strict=False))
-        serve(app, Handover(listeners, ctl, order[0]["key"].encode(), order[0]["env"], order[0]["cwd"]))
+        env = {**os.environ, **order["env"]}
+        serve(app, Handover(listeners, ctl, order["key"].encode(), env, order["cwd"]))
+    except datagrams.PeerClosedError:
+        os._exit(0)  # nobody wants the kernel any more
     except BaseException as error:  # noqa: BLE001  # told to the supervisor; then this process must end, whatever it was
         report = {"event": "failed", "error": f"{type(error).__name__}: {error}", "where": where}
         datagrams.send(ctl, report)
@@ -130,6 +131,4 @@ def _enter_jail(plan: dict[str, Any] | None, rest: list[int]) -> None:
         for fd in rest:
             os.close(fd)
         return
-    from ..jail.enter import enter  # noqa: PLC0415
-
     enter(plan, rest)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from jupyter_client import BlockingKernelClient
 
-from podflare_nb.provisioning.kernel import datagrams, loader
+from podflare_nb.provisioning import datagrams
+from podflare_nb.provisioning.kernel import loader
 from podflare_nb.provisioning.kernel.transport import CHANNELS
 
 WAIT_SECONDS = 60
@@ -34,19 +35,21 @@ class Channel:
         datagrams.send(self.socket, message, fds)
 
     def receive(self):
-        received = datagrams.receive(self.socket)
-        return None if received is None else received[0]
+        try:
+            return datagrams.receive(self.socket).body
+        except datagrams.PeerClosedError:
+            return None
 
 
 class Kernel:
     """A spawned kernel: its pid, its ctl, how to connect."""
 
-    def __init__(self, pid, ctl, connection, directory):
+    def __init__(self, pid, ctl, connection, home):
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.ctl = ctl
         self.connection = connection
-        self._directory = directory
+        self.home = home
         self._clients = []
 
     def client(self, client_class=BlockingKernelClient, *, ready=True):
@@ -71,7 +74,7 @@ class Kernel:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             assert self.ended()
         os.close(self.pidfd)
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self.home.parent)
 
 
 class Template:
@@ -99,24 +102,21 @@ class Template:
         kernel_id = str(uuid.uuid4())
         home = Path(directory, "home")
         home.mkdir()
-        order = {
-            "op": "spawn", "kernel_id": kernel_id, "key": key, "jail": None, "cwd": cwd or str(home),
-            "env": {"HOME": str(home), **(env or {})},
-        }  # fmt: skip
+        order = {"op": "spawn", "kernel_id": kernel_id, "jail": None}
         self.control.send(order, [*(each.fileno() for each in listeners), theirs.fileno()])
-        answer = self.control.receive()
-        assert answer["event"] == "spawned"
-        assert answer["kernel_id"] == kernel_id
         for each in (*listeners, theirs):
             each.close()
+        ctl = Channel(ours)
+        serve = {"op": "serve", "key": key, "env": {**self.env, "HOME": str(home), **(env or {})}}
+        ctl.send({**serve, "cwd": cwd or str(home)})
+        assert self.control.receive()["kernel_id"] == kernel_id
+        up = ctl.receive()
         connection = {
             "transport": "ipc", "ip": f"{directory}/k", "key": key, "signature_scheme": "hmac-sha256",
             **{f"{name}_port": port for name, port in PORTS.items()},
         }  # fmt: skip
-        kernel = Kernel(answer["pid"], Channel(ours), connection, directory)
-        kernel.home = home
-        kernel.up = kernel.ctl.receive()
-        return kernel
+        assert up["event"] == "up", up
+        return Kernel(up["pid"], ctl, connection, home)
 
     def close(self):
         self.control.socket.close()

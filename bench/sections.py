@@ -1,0 +1,279 @@
+"""What is measured, a function each. All take turns with the plain server where it has something to compare."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from podflare_nb.client import Sandbox
+
+from . import memory
+from .kernel_socket import KernelSocket
+from .report import Report, Row, median
+from .servers import HOST, UNPOOLED, OurServer, PlainServer
+from .wire import Answer, Wire, WireError, exchange_at_once
+
+SANDBOXES = "/podflare/v1/sandboxes"
+DATASCI = "python-datasci"
+HOT = "print(6*7)"
+PANDAS = "import pandas as pd\nprint(pd.DataFrame({'a': [20, 22]}).a.sum())"
+REFILL_SECONDS = 0.25
+"""Between two creates that shall find a warm kernel: users do not come faster than one alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Both servers, where the rows go, and how patient the person is."""
+
+    ours: OurServer
+    plain: PlainServer
+    report: Report
+    quick: bool
+    _kept: list[str] = field(default_factory=list)
+
+    def samples(self, full: int, quick: int) -> int:
+        """How many samples to take."""
+        return quick if self.quick else full
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds that an action took, and what it gave."""
+    start = time.perf_counter()
+    value = action()
+    return (time.perf_counter() - start) * 1000, value
+
+
+def create(wire: Wire, template: str = DATASCI) -> str:
+    """Make a sandbox; give its id."""
+    return str(wire.call("POST", SANDBOXES, {"template": template})["id"])
+
+
+def close(wire: Wire, sandbox_id: str) -> None:
+    """End a sandbox."""
+    wire.call("DELETE", f"{SANDBOXES}/{sandbox_id}")
+
+
+def prepared_exec(wire: Wire, sandbox_id: str, code: str) -> bytes:
+    """Compose an exec request."""
+    return wire.prepared("POST", f"{SANDBOXES}/{sandbox_id}/exec", {"code": code, "language": "python"})
+
+
+def run(wire: Wire, request: bytes) -> list[dict[str, Any]]:
+    """Run prepared code; give its events. Raises WireError when it fails."""
+    events = [json.loads(line) for line in wire.exchange(request).body.splitlines()]
+    if not events or events[-1]["type"] != "exit" or events[-1]["data"] != 0:
+        raise WireError(f"the code failed: {events}")
+    return events
+
+
+@contextmanager
+def sandbox(wire: Wire) -> Iterator[str]:
+    """A sandbox for the time of a measurement."""
+    sandbox_id = create(wire)
+    try:
+        yield sandbox_id
+    finally:
+        close(wire, sandbox_id)
+
+
+@contextmanager
+def plain_kernel(bench: Bench) -> Iterator[KernelSocket]:
+    """A plain kernel with its websocket for the time of a measurement."""
+    with bench.plain.wire() as wire:
+        kernel_id = wire.call("POST", "/api/kernels", {"name": "python3"})["id"]
+        try:
+            with KernelSocket(HOST, bench.plain.port, kernel_id, bench.plain.token) as kernel:
+                yield kernel
+        finally:
+            wire.call("DELETE", f"/api/kernels/{kernel_id}")
+
+
+def measure_create(bench: Bench) -> None:
+    """Create from the warm pool, create on a pool miss, and close."""
+    warm: list[float] = []
+    closing: list[float] = []
+    missed: list[float] = []
+    with bench.ours.wire() as wire:
+        for template, times, count in (
+            (DATASCI, warm, bench.samples(100, 20)),
+            (UNPOOLED, missed, bench.samples(50, 10)),
+        ):
+            for turn in range(count + 2):
+                time.sleep(REFILL_SECONDS)
+                took, sandbox_id = timed(lambda name=template: create(wire, name))
+                ended, _ = timed(lambda one=sandbox_id: close(wire, one))
+                if turn >= 2:
+                    times.append(took)
+                    closing.append(ended)
+    plain, plain_closing = _plain_creates(bench, bench.samples(5, 2))
+    bench.report.add(Row("create, warm", "ms", warm, plain, "<= 3 ms p50"))
+    bench.report.add(Row("create, pool miss", "ms", missed, plain, "<= 45 ms p50"))
+    bench.report.add(Row("close", "ms", closing, plain_closing))
+
+
+def _plain_creates(bench: Bench, count: int) -> tuple[list[float], list[float]]:
+    """A plain kernel, from the request until it answers; and its end."""
+    times, closing = [], []
+    with bench.plain.wire() as wire:
+        for _ in range(count):
+            start = time.perf_counter()
+            kernel_id = wire.call("POST", "/api/kernels", {"name": "python3"})["id"]
+            with KernelSocket(HOST, bench.plain.port, kernel_id, bench.plain.token) as kernel:
+                kernel.run("")
+            times.append((time.perf_counter() - start) * 1000)
+            closing.append(timed(lambda one=kernel_id: wire.call("DELETE", f"/api/kernels/{one}"))[0])
+    return times, closing
+
+
+def measure_first_result(bench: Bench) -> None:
+    """From create to the first result with pandas in use."""
+    ours: list[float] = []
+    plain: list[float] = []
+    with bench.ours.wire() as wire:
+        for _ in range(bench.samples(20, 5)):
+            time.sleep(REFILL_SECONDS)
+            start = time.perf_counter()
+            sandbox_id = create(wire)
+            run(wire, prepared_exec(wire, sandbox_id, PANDAS))
+            ours.append((time.perf_counter() - start) * 1000)
+            close(wire, sandbox_id)
+    for _ in range(bench.samples(5, 2)):
+        start = time.perf_counter()
+        with plain_kernel(bench) as kernel:
+            kernel.run(PANDAS)
+            plain.append((time.perf_counter() - start) * 1000)
+    bench.report.add(Row("create to first result with pandas", "ms", ours, plain))
+
+
+def measure_exec(bench: Bench) -> None:
+    """A hot execution, over HTTP beside a plain kernel's websocket; and what our Python client adds."""
+    ours: list[float] = []
+    plain: list[float] = []
+    client: list[float] = []
+    count = bench.samples(1000, 200)
+    with bench.ours.wire() as wire, plain_kernel(bench) as kernel, sandbox(wire) as sandbox_id:
+        request = prepared_exec(wire, sandbox_id, HOT)
+        ours_by_client = Sandbox.connect(sandbox_id, host=bench.ours.url, api_key=bench.ours.key)
+        for turn in range(count + 20):
+            prepared = kernel.prepared(HOT)
+            taken = (
+                timed(lambda: run(wire, request))[0],
+                timed(lambda one=prepared: kernel.execute(*one))[0],
+                timed(lambda: ours_by_client.run_code(HOT))[0],
+            )
+            if turn >= 20:
+                for times, took in zip((ours, plain, client), taken, strict=True):
+                    times.append(took)
+    bench.report.add(Row("hot exec print(6*7)", "ms", ours, plain, "<= 3 ms p50, >= 1.5x"))
+    bench.report.add(
+        Row(
+            "the same by our Python client",
+            "ms",
+            client,
+            note=f"adds {median(client) - median(ours):.2f}",
+            target="adds <= 0.5 ms",
+        )
+    )
+
+
+def measure_burst(bench: Bench) -> None:
+    """A hundred creates at once: how long until the last is answered, and how long each took to answer."""
+    count = 100
+    wires = [bench.ours.wire() for _ in range(count)]
+    took, answers = [], []
+    try:
+        for _ in range(bench.samples(5, 2)):
+            request = wires[0].prepared("POST", SANDBOXES, {"template": DATASCI})
+            spent, answers = timed(lambda one=request: exchange_at_once(wires, one))
+            took.append(spent)
+            _close_all(wires[0], answers)
+            time.sleep(2)
+    finally:
+        for wire in wires:
+            wire.close()
+    failed = [answer.body for answer in answers if answer.status >= 400]
+    note = f"{len(failed)} errors" + (f", the first: {failed[0][:200]!r}" if failed else "")
+    bench.report.add(Row("100 creates at once, until the last", "ms", took, target="<= 2000 ms, no error", note=note))
+
+
+def _close_all(wire: Wire, answers: list[Answer]) -> None:
+    for answer in answers:
+        if answer.status < 400:
+            close(wire, json.loads(answer.body)["id"])
+
+
+def measure_memory(bench: Bench) -> None:
+    """Private memory of an idle data science kernel: untouched, and after one execution."""
+    count = bench.samples(20, 5)
+    with bench.ours.wire() as wire:
+        time.sleep(2)
+        before = memory.jails(bench.ours.process.pid).keys()
+        ids = [create(wire) for _ in range(count)]
+        time.sleep(2)
+        fresh = _sizes(bench, before)
+        for one in ids:
+            run(wire, prepared_exec(wire, one, PANDAS))
+        time.sleep(1)
+        used = _sizes(bench, before)
+        for one in ids:
+            close(wire, one)
+    plain: list[float] = []
+    with plain_kernel(bench) as kernel:
+        kernel.run(PANDAS)
+        plain += [memory.private_kib(pid) / 1024 for pid in memory.children(bench.plain.process.pid)]
+    bench.report.add(Row("private memory, idle datasci kernel", "MiB", fresh, plain, "<= 12 MiB"))
+    # The warm ones among them have run nothing: the upper part of the samples is the used ones.
+    bench.report.add(Row("private memory after using pandas", "MiB", sorted(used)[len(used) - count :], plain))
+
+
+def _sizes(bench: Bench, before: Any) -> list[float]:
+    """Each jail that was not there before: those given out since, and those that took their place in the pool."""
+    found = memory.jails(bench.ours.process.pid)
+    return [memory.jail_mib(pids) for name, pids in found.items() if name not in before]
+
+
+def measure_growth(bench: Bench) -> None:
+    """Create, exec and memory as the number of live kernels grows."""
+    live: list[str] = []
+    with bench.ours.wire() as wire:
+        before = memory.jails(bench.ours.process.pid).keys()
+        try:
+            for count in (1, 10, 50) if bench.quick else (1, 10, 50, 100, 200):
+                while len(live) < count:
+                    live.append(create(wire))
+                time.sleep(2)
+                _measure_at(bench, wire, live, before)
+        finally:
+            for one in live:
+                close(wire, one)
+
+
+def _measure_at(bench: Bench, wire: Wire, live: list[str], before: Any) -> None:
+    creating: list[float] = []
+    executing: list[float] = []
+    for _ in range(bench.samples(20, 5)):
+        time.sleep(REFILL_SECONDS)
+        took, sandbox_id = timed(lambda: create(wire))
+        creating.append(took)
+        close(wire, sandbox_id)
+    request = prepared_exec(wire, live[0], HOT)
+    for _ in range(bench.samples(200, 50)):
+        executing.append(timed(lambda: run(wire, request))[0])
+    at = f"at {len(live)} live"
+    bench.report.add(Row(f"create, warm, {at}", "ms", creating))
+    bench.report.add(Row(f"hot exec, {at}", "ms", executing))
+    bench.report.add(Row(f"private memory a kernel, {at}", "MiB", _sizes(bench, before)))
+
+
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "create": measure_create,
+    "first": measure_first_result,
+    "exec": measure_exec,
+    "burst": measure_burst,
+    "memory": measure_memory,
+    "growth": measure_growth,
+}

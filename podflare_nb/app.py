@@ -1,0 +1,242 @@
+"""The server extension: reads configuration, builds the parts, mounts the routes. The one file that knows everyone.
+
+Inside ``podflare-nb serve`` the services start with the server; inside a user's own JupyterLab they start when
+somebody first uses them, so that the host pays nothing for having us installed. Whatever fails here becomes one
+sentence, in the log and as the answer of our routes (503): the host server goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+from traitlets import Bool, List, Unicode
+from traitlets import Enum as EnumTrait
+
+from .chat.service import ChatService
+from .config import ServiceConfig, default_data_dir, kernelspec_dirs
+from .errors import InvalidArgumentError, NoCapacityError, PodflareError
+from .handlers.routes import ROUTES
+from .handlers.services import SETTING, Services, ServicesSlot
+from .protocol.responses import LayerInfo
+from .provisioning import kernelspec
+from .provisioning.client import Supervisor
+from .provisioning.jail import layers
+from .provisioning.kernelspec import TemplateSpec
+from .sandboxes.execution import ExecutionObserver
+from .sandboxes.manager import SandboxManager
+from .sandboxes.sandbox import Sandbox
+from .sandboxes.settings import SandboxSettings
+from .storage.database import Database
+from .storage.keys import ApiKeyRecords
+from .storage.lock import DataLock
+from .storage.sandboxes import SandboxRecords
+from .storage.tenants import TenantRecords
+from .tenants.identity import TenantIdentityProvider
+from .tenants.key_ring import KeyRing
+from .tenants.quotas import Admissions
+from .tenants.tenant import LOCAL_TENANT_ID
+from .transcripts.header import PYTHON_LANGUAGE_INFO, TranscriptHeader
+from .transcripts.recorder import Recorder
+from .transcripts.store import TranscriptStore
+
+MOST_LIVE = 10_000
+"""Of one tenant, by the sandboxes' own bookkeeping; a tenant's quota is what bounds it (``tenants.quotas``)."""
+
+FOUND_LIVE = "The service ended without closing it (a crash, a kill or a power cut); its variables are lost."
+
+
+def utc_now() -> datetime:
+    """The service's clock."""
+    return datetime.now(UTC)
+
+
+class PodflareApp(ExtensionApp):
+    """The extension as jupyter_server loads it."""
+
+    name = "podflare_nb"
+    extension_url = "/podflare"
+    load_other_extensions = True
+
+    data_dir = Unicode(
+        help="Where the database and the notebooks are kept. Default: ~/.local/share/podflare_nb/jupyter."
+    ).tag(config=True)
+    isolation = EnumTrait(
+        ["namespaces", "none"],
+        default_value="namespaces",
+        help="namespaces: every sandbox in a jail. none: no isolation at all, for code that you trust.",
+    ).tag(config=True)
+    template_dirs = List(
+        Unicode(), help="Directories of kernelspecs to look for templates in, before Jupyter's own."
+    ).tag(config=True)
+    default_template = Unicode(help="The template of a sandbox that names none.").tag(config=True)
+    default_model = Unicode(help="The model of a turn that names none, as provider:name.").tag(config=True)
+    eager = Bool(default_value=False, help="Start kernels with the server, not when somebody first asks for one.").tag(
+        config=True
+    )
+
+    slot: ServicesSlot
+    """Made by ``initialize_settings``."""
+
+    def service_config(self) -> ServiceConfig:
+        """Read the traits as one record."""
+        return ServiceConfig(
+            data_dir=Path(self.data_dir).expanduser() if self.data_dir else default_data_dir() / "jupyter",
+            isolation="none" if self.isolation == "none" else "namespaces",
+            template_dirs=tuple(Path(path).expanduser() for path in self.template_dirs),
+            default_template=self.default_template or None,
+            default_model=self.default_model or None,
+        )
+
+    def initialize_settings(self) -> None:
+        """Open the database, so that keys are recognised; jupyter_server calls it when it loads us."""
+        self._stack = AsyncExitStack()
+        self._database: Database | None = None
+        try:
+            self._database = Database.open(self.service_config().data_dir)
+            self._stack.callback(self._database.close)
+            ring = KeyRing(TenantRecords(self._database), ApiKeyRecords(self._database), clock=utc_now)
+            ring.ensure_tenant(LOCAL_TENANT_ID)
+            self._stack.callback(ring.write_used)
+            self.slot = ServicesSlot(ring, self._start_services)
+        except PodflareError as error:
+            self.slot = ServicesSlot(None, self._start_services)
+            self._refuse(error)
+        self.settings[SETTING] = self.slot
+        identity = self.settings["identity_provider"]
+        if isinstance(identity, TenantIdentityProvider):
+            identity.ring = self.slot.ring
+
+    def initialize_handlers(self) -> None:
+        """Mount the routes; jupyter_server calls it after ``initialize_settings``."""
+        self.handlers.extend(ROUTES)
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002 - Jupyter's signature
+        """Start the services if they are to start with the server; jupyter_server calls it once its loop runs."""
+        if self.eager:
+            try:
+                await self.slot.get()
+            except PodflareError:
+                self.log.debug("The services did not start; the slot tells why.")
+
+    async def stop_extension(self) -> None:
+        """End everything that was started; jupyter_server calls it when it ends."""
+        await self.slot.close()
+        await self._stack.aclose()
+
+    async def _start_services(self) -> Services:
+        """Start the services; the slot calls it once."""
+        try:
+            if self._database is None:
+                raise NoCapacityError("The service has no database.")
+            return await start_services(self.service_config(), SandboxRecords(self._database), self._stack)
+        except PodflareError as error:
+            self._refuse(error)
+            raise
+
+    def _refuse(self, error: PodflareError) -> None:
+        self.slot.refuse(error)
+        if not self.eager:
+            self.log.warning("podflare_nb cannot be used here: %s", error.message)
+
+
+async def start_services(config: ServiceConfig, records: SandboxRecords, stack: AsyncExitStack) -> Services:
+    """Start every part, in the order in which they stand on one another; ``stack`` ends them in reverse."""
+    stack.enter_context(DataLock.take(config.data_dir))
+    records.end_live("crashed", FOUND_LIVE, utc_now())
+    allow_many_descriptors()
+    templates = kernelspec.find(kernelspec_dirs(config.template_dirs))
+    settings = SandboxSettings(
+        templates=templates,
+        default_template=choose_template(config.default_template, templates),
+        max_live_per_tenant=MOST_LIVE,
+    )
+    found = await asyncio.to_thread(layers.probe)
+    layers.require(found, config.isolation)
+    supervisor = await stack.enter_async_context(await Supervisor.start(templates.values(), isolation=config.isolation))
+    transcripts = await stack.enter_async_context(TranscriptStore(config.data_dir / "transcripts"))
+    chat = await stack.enter_async_context(ChatService(model=config.default_model))
+    chat.warm()
+    recording = Recording(transcripts, chat, settings)
+    sandboxes = SandboxManager(supervisor, records, recording.observer_for, settings, utc_now, on_end=recording.ended)
+    stack.push_async_callback(recording.settle)
+    stack.push_async_callback(sandboxes.aclose)
+    return Services(
+        sandboxes=sandboxes,
+        settings=settings,
+        admissions=Admissions(),
+        transcripts=transcripts,
+        chat=chat,
+        template_states=lambda: template_states(supervisor),
+        isolation=config.isolation,
+        layers=tuple(LayerInfo(name=each.name, available=each.available, detail=each.detail) for each in found),
+    )
+
+
+class Recording:
+    """Ties a sandbox to its transcript: makes one at its start, and ends it once its last turn has been written."""
+
+    def __init__(self, transcripts: TranscriptStore, chat: ChatService, settings: SandboxSettings) -> None:
+        self._transcripts, self._chat, self._settings = transcripts, chat, settings
+        self._endings: set[asyncio.Task[None]] = set()
+
+    def observer_for(self, sandbox: Sandbox) -> ExecutionObserver:
+        """Make the transcript of a new sandbox; its recorder is told of every execution."""
+        spec = self._settings.templates[sandbox.template]
+        header = TranscriptHeader(
+            sandbox_id=sandbox.id,
+            tenant_id=sandbox.tenant_id,
+            template=sandbox.template,
+            display_name=spec.display_name,
+            created_at=sandbox.created_at,
+            kernelspec=spec.kernelspec(),
+            language_info=PYTHON_LANGUAGE_INFO,
+        )
+        return Recorder(self._transcripts.create(header))
+
+    def ended(self, sandbox: Sandbox) -> None:
+        """End the transcript of a sandbox that is over, whoever ended it."""
+        task = asyncio.get_running_loop().create_task(self._end(sandbox))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _end(self, sandbox: Sandbox) -> None:
+        await self._chat.forget(sandbox.id)
+        if sandbox.end is not None:
+            self._transcripts.open(sandbox.id).end(sandbox.end.reason, sandbox.end.message)
+
+    async def settle(self) -> None:
+        """Wait until what has ended is written."""
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+
+async def template_states(supervisor: Supervisor) -> Mapping[str, str]:
+    """Ask the supervisor which templates are ready."""
+    described = await supervisor.describe()
+    return {template["name"]: template["state"] for template in described["templates"]}
+
+
+def choose_template(configured: str | None, templates: Mapping[str, TemplateSpec]) -> str:
+    """Decide which template an omitted name means. Raises InvalidArgumentError."""
+    if configured is None:
+        return kernelspec.default_template(templates)
+    if configured not in templates:
+        known = ", ".join(sorted(templates)) or "none"
+        raise InvalidArgumentError(f"The default template {configured!r} is not installed; there are: {known}.")
+    return configured
+
+
+def allow_many_descriptors() -> None:
+    """Raise our limit on open files as far as we may: a live sandbox holds about ten."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+launch_instance = PodflareApp.launch_instance

@@ -1,0 +1,158 @@
+"""The tools of the agent: what a model may do in the sandbox. Imports pydantic-ai, as ``agent`` does.
+
+Whatever changes something runs as a cell, so that the notebook shows it and repeats it: a file is written by a
+bash cell. Reading goes past the notebook. A tool's docstring is what the model is told of it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_ai import BinaryContent, RunContext, Tool
+from pydantic_ai.exceptions import ToolFailed
+from pydantic_ai.messages import UserContent
+
+from ..errors import ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError, TooLargeError
+from ..protocol.states import Language
+from .observation import Observed, shorten
+from .ports import FileEntry, Workspace
+from .writer import TurnWriter
+
+_DENIED = "The person did not approve this run, so it did not happen. Ask what they want instead."
+_NO_NETWORK = (
+    "Nothing was installed: this sandbox has no network, so pip cannot download packages. "
+    "Work with what is installed (`pip list` in bash shows it), or tell the person that {packages} would be needed."
+)
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][\w.\-]*(\[[\w,.\- ]+\])?\s*((==|>=|<=|!=|~=|>|<)\s*[\w.*+!\-]+,?\s*)*")
+_SHOWN_ENTRIES = 500
+_REFUSALS = (ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError, TooLargeError)
+"""What a workspace answers to a wrong path; the model is told. Other errors end the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What the tools of one turn work with. ``workspace`` is the sandbox's files."""
+
+    writer: TurnWriter
+    workspace: Workspace
+    sees_images: bool
+    egress: bool
+    result_characters: int
+
+
+Context = RunContext[ToolContext]
+ToolResult = str | Sequence[UserContent]
+
+
+async def run_code(
+    ctx: Context,
+    code: Annotated[str, Field(description="The whole cell.", examples=["print(6 * 7)"])],
+    language: Language = "python",
+) -> ToolResult:
+    """Run a cell in the notebook and get its outputs. Python state persists; bash is a fresh process each time."""
+    return await _run(ctx, code, language)
+
+
+async def write_file(
+    ctx: Context,
+    path: Annotated[str, Field(description="Relative to the workspace.", examples=["notes.txt"])],
+    text: str,
+) -> ToolResult:
+    """Write a text file, with the directories above it. It is recorded as a bash cell of the notebook."""
+    result = await _run(ctx, _writing_cell(path, text), "bash")
+    return f"Wrote {len(text.encode())} bytes to {path}." if result == "(no output)" else result
+
+
+async def read_file(ctx: Context, path: Annotated[str, Field(description="Relative to the workspace.")]) -> str:
+    """Read a text file. Of a long one you get the beginning; use run_code for the rest."""
+    limit = ctx.deps.result_characters
+    try:
+        head, size = await ctx.deps.workspace.read_head(path, limit * 4)
+    except _REFUSALS as error:
+        raise ToolFailed(error.message) from error
+    if b"\0" in head:
+        raise ToolFailed(f"{path} is not a text file ({size:,} bytes): read it with code")
+    text = head.decode(errors="replace")
+    if size <= len(head) and len(text) <= limit:
+        return text or "(the file is empty)"
+    return f"{text[:limit]}\n[... the file has {size:,} bytes; this is its beginning ...]"
+
+
+async def list_files(
+    ctx: Context, path: Annotated[str, Field(description="A directory, relative to the workspace.")] = "."
+) -> str:
+    """List a directory of the workspace: names, types and sizes."""
+    try:
+        entries = await ctx.deps.workspace.entries(path)
+    except _REFUSALS as error:
+        raise ToolFailed(error.message) from error
+    lines = [_entry_line(entry) for entry in entries[:_SHOWN_ENTRIES]]
+    if len(entries) > _SHOWN_ENTRIES:
+        lines.append(f"[... and {len(entries) - _SHOWN_ENTRIES:,} more ...]")
+    return shorten("\n".join(lines), ctx.deps.result_characters) or "(the directory is empty)"
+
+
+async def install_packages(
+    ctx: Context,
+    packages: Annotated[list[str], Field(description="Names as pip takes them, such as polars>=1.0")],
+) -> ToolResult:
+    """Install Python packages with pip into the sandbox. Only where the sandbox has a network."""
+    for package in packages:
+        if not _REQUIREMENT.fullmatch(package.strip()):
+            raise ToolFailed(f"{package!r} is not the name of a package; options and addresses are not taken")
+    if not packages:
+        raise ToolFailed("name at least one package")
+    if not ctx.deps.egress:
+        raise ToolFailed(_NO_NETWORK.format(packages=", ".join(packages)))
+    wanted = " ".join(shlex.quote(package.strip()) for package in packages)
+    return await _run(ctx, f"%pip install --quiet --disable-pip-version-check {wanted}", "python")
+
+
+async def _run(ctx: Context, code: str, language: Language) -> ToolResult:
+    writer = ctx.deps.writer
+    tool_call_id = ctx.tool_call_id or f"call_{ctx.run_step}"
+    decision = await writer.approval(code, language, tool_call_id)
+    if decision is not None and not decision.approved:
+        return _DENIED
+    return _told(await writer.run(code, language, tool_call_id, decision), sees_images=ctx.deps.sees_images)
+
+
+def _told(observed: Observed, *, sees_images: bool) -> ToolResult:
+    """Text, and the images for a model that sees; the others are told that there were some."""
+    if not observed.images:
+        return observed.text
+    if not sees_images:
+        kinds = ", ".join(image.media_type for image in observed.images)
+        return f"{observed.text}\n[shown to the person, not to you: {kinds}]"
+    return [
+        observed.text,
+        *(BinaryContent(data=image.data, media_type=image.media_type) for image in observed.images),
+    ]
+
+
+def _writing_cell(path: str, text: str) -> str:
+    """A bash cell that writes the file; the mark that ends the text is one that the text does not hold."""
+    mark = "EOF"
+    while re.search(rf"^{mark}$", text, re.MULTILINE):
+        mark += "_"
+    directory, _, _ = path.rpartition("/")
+    make = f"mkdir -p -- {shlex.quote(directory)} && " if directory else ""
+    body = text if text.endswith("\n") or not text else text + "\n"
+    return f"{make}cat > {shlex.quote(path)} <<'{mark}'\n{body}{mark}"
+
+
+def _entry_line(entry: FileEntry) -> str:
+    if entry.type == "directory":
+        return f"{entry.name}/"
+    return f"{entry.name}  {entry.size:,} bytes" + ("" if entry.type == "file" else f" ({entry.type})")
+
+
+def tools() -> list[Tool[ToolContext]]:
+    """All of them; one runs at a time, because there is one kernel and one notebook."""
+    functions = (run_code, write_file, read_file, list_files, install_packages)
+    return [Tool(function, takes_ctx=True, sequential=True) for function in functions]

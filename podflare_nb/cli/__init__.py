@@ -1,0 +1,61 @@
+"""The ``podflare-nb`` command: run the service, look at what the machine offers, talk to a sandbox from a terminal.
+
+``serve`` builds the service; every other command that needs one is a client of a running one, over HTTP.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from ..errors import PodflareError
+from . import chat, doctor, export, keys, sandboxes, serve, templates
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="podflare-nb",
+    help="Notebooks you can chat with: isolated, forkable Jupyter kernels behind an HTTP API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve.serve)
+app.command()(doctor.doctor)
+app.command()(chat.chat)
+app.command()(export.export)
+app.command()(templates.templates)
+app.add_typer(sandboxes.app)
+app.add_typer(keys.app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; whatever goes wrong is one sentence on standard error and a code that is not 0."""
+    try:
+        code = app(list(arguments), prog_name="podflare-nb", standalone_mode=False)
+    except PodflareError as error:
+        return _fail(error.message, 1)
+    except TyperException as error:
+        # No arguments at all: the message is the help.
+        return _fail(error.format_message(), error.exit_code) if error.format_message() else error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (``| head``).
+        sys.stderr.close()
+        return 0
+    except (Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"podflare-nb: {message}\n")
+    return code

@@ -1,0 +1,39 @@
+"""``podflare-nb doctor``: what this machine offers for the jail, layer by layer, and what to do where it does not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import typer
+
+from ..provisioning.jail import layers
+from . import options
+
+GOOD, BAD = "yes", "NO"
+
+
+def doctor(as_json: options.Json = False) -> int:  # noqa: FBT002 - a flag of the command line
+    """Say which layers of the jail this machine offers. Exits 1 when one is missing.
+
+    Example: podflare-nb doctor
+    """
+    found = layers.probe()
+    missing = [layer for layer in found if not layer.available]
+    if as_json:
+        typer.echo(json.dumps([asdict(layer) for layer in found], indent=2))
+        return 1 if missing else 0
+    width = max(len(layer.name) for layer in found)
+    typer.echo(f"podflare_nb on Python {sys.version.split()[0]}: the layers of the jail on this machine\n")
+    for layer in found:
+        colour = typer.colors.GREEN if layer.available else typer.colors.RED
+        mark = typer.style((GOOD if layer.available else BAD).ljust(4), fg=colour, bold=True)
+        typer.echo(f"  {mark} {layer.name.ljust(width)}  {layer.detail}")
+    if not missing:
+        typer.echo("\nEverything is there: 'podflare-nb serve' isolates every sandbox.")
+        return 0
+    typer.echo("\n'podflare-nb serve' refuses to start like this. What to do:")
+    for remedy in dict.fromkeys(layer.remedy for layer in missing if layer.remedy):
+        typer.echo(f"  - {remedy}")
+    return 1

@@ -1,0 +1,80 @@
+"""``podflare-nb sandboxes``: see which there are, close them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from . import options, tables
+from .api import Api
+
+app = typer.Typer(name="sandboxes", help="List and close sandboxes.", no_args_is_help=True)
+PAGE = 100
+
+
+@app.command("list")
+def list_(  # noqa: PLR0913, PLR0917 - one parameter per option
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Closed ones, too.")] = False,  # noqa: FBT002 - a flag
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = PAGE,
+    url: options.Url = None,
+    key: options.Key = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """List sandboxes, newest first."""
+    with Api.of(url, key, data_dir) as api:
+        found = fetch(api, limit, everything=everything)
+    rows = found if as_json else [_row(sandbox) for sandbox in found]
+    tables.show(rows, as_json=as_json, empty="There are no sandboxes; 'podflare-nb chat' makes one.")
+
+
+def fetch(api: Api, limit: int, *, everything: bool) -> list[dict[str, Any]]:
+    """Fetch up to ``limit`` sandboxes, page by page."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while len(found) < limit:
+        page = api.call(
+            "GET",
+            "sandboxes",
+            limit=min(PAGE, limit - len(found)),
+            cursor=cursor,
+            include_closed="true" if everything else None,
+        )
+        found += page["sandboxes"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    return found
+
+
+@app.command()
+def close(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids, as 'sandboxes list' shows them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Close all that are live.")] = False,  # noqa: FBT002 - a flag
+    url: options.Url = None,
+    key: options.Key = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Close sandboxes: their processes end and their files go; their notebooks stay.
+
+    Example: podflare-nb sandboxes close sbx_4f1c...
+    """
+    if bool(ids) == everything:
+        raise typer.BadParameter("Name the sandboxes to close, or say --all.")
+    with Api.of(url, key, data_dir) as api:
+        chosen = ids or [sandbox["id"] for sandbox in fetch(api, 100_000, everything=False)]
+        for sandbox_id in chosen:
+            api.call("DELETE", f"sandboxes/{sandbox_id}")
+            typer.echo(f"Closed {sandbox_id}.")
+
+
+def _row(sandbox: dict[str, Any]) -> dict[str, Any]:
+    end = sandbox.get("end")
+    return {
+        "id": sandbox["id"],
+        "state": f"{sandbox['state']} ({end['reason']})" if end else sandbox["state"],
+        "template": sandbox["template"],
+        "created": tables.moment(sandbox["created_at"]),
+        "title": sandbox["title"],
+    }

@@ -1,0 +1,95 @@
+"""``podflare-nb serve``: the service as one process group, from the command line to a clean end.
+
+Checks what can be checked before anything starts, so that a refusal is one sentence and quick; then runs Jupyter's
+server with our extension (``server``).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import ServiceConfig, default_data_dir
+from ..errors import ConflictError, InvalidArgumentError
+from ..provisioning.client import Isolation
+from ..tenants.key_ring import open_key_ring
+from . import options, running_service
+
+DEFAULT_PORT = 8888
+
+
+def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes any free one.")] = DEFAULT_PORT,
+    data_dir: options.DataDir = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PODFLARE_NB_API_KEY",
+            help="The API key. Default: the one of the last start, else a new one; kept in <data-dir>/api-key.",
+            show_default=False,
+        ),
+    ] = None,
+    isolation: Annotated[
+        Isolation, typer.Option(help="none: run code without any jail, for code that you trust.")
+    ] = "namespaces",
+    template_dir: Annotated[
+        list[Path] | None, typer.Option(help="A directory of kernelspecs to take templates from, too; repeatable.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what Jupyter's server does.")] = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Run the service until Ctrl-C or SIGTERM.
+
+    Example: podflare-nb serve --port 8888
+    """
+    directory = (data_dir or default_data_dir()).expanduser().absolute()
+    templates = tuple(_checked_template_dir(path) for path in template_dir or ())
+    _check_address(host, port)
+    key = _prepare_key(directory, api_key)
+    # Here, not above: Jupyter's server takes most of a second to import, and a refusal should not wait for it.
+    from .server import run_server  # noqa: PLC0415
+
+    config = ServiceConfig(data_dir=directory, isolation=isolation, template_dirs=templates)
+    return run_server(config, host=host, port=port, api_key=key, verbose=verbose)
+
+
+def _prepare_key(data_dir: Path, given: str | None) -> str:
+    with open_key_ring(data_dir, clock=lambda: datetime.now(UTC)) as ring:
+        key = running_service.choose_key(data_dir, given)
+        ring.set_service_key(key)
+    return key
+
+
+def _checked_template_dir(path: Path) -> Path:
+    if not path.is_dir():
+        raise InvalidArgumentError(
+            f"--template-dir {path} is not a directory; it must hold <name>/kernel.json for each template."
+        )
+    return path.absolute()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened at, while refusing is cheap."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            trial.listen(1)
+    except socket.gaierror:
+        raise InvalidArgumentError(f"--host {host} is not an address of this machine.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConflictError(
+                f"Port {port} on {host} is taken. Choose another with --port; --port 0 takes any free one."
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InvalidArgumentError(f"--host {host} is not an address of this machine.") from None
+        raise InvalidArgumentError(f"Port {port} on {host} cannot be used: {error.strerror}.") from error

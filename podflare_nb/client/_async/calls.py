@@ -1,0 +1,74 @@
+"""What every part of a sandbox's surface stands on: its id, its connection and its path in the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from podflare_nb.client.errors import NotOpenError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from podflare_nb.client._async.connection import AsyncConnection
+
+
+class AsyncCalls:
+    """Calls below ``/v1/sandboxes/{id}``. Not made by users: the parts of AsyncSandbox inherit or hold it."""
+
+    def __init__(self, connection: AsyncConnection, *, owns_connection: bool) -> None:
+        self.connection = connection
+        self.sandbox_id: str | None = None
+        self.closed = False
+        self._owns_connection = owns_connection
+
+    def path(self, rest: str = "") -> str:
+        """Give the URL path of something of this sandbox."""
+        if self.sandbox_id is None:
+            raise NotOpenError(
+                "This sandbox was not started yet: write `sandbox = await AsyncSandbox(...)` or "
+                "`async with AsyncSandbox(...) as sandbox`."
+            )
+        return f"/v1/sandboxes/{self.sandbox_id}{rest}"
+
+    async def call(
+        self,
+        method: str,
+        rest: str = "",
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Any:
+        """Send JSON, get JSON."""
+        try:
+            return await self.connection.call(method, self.path(rest), body, params=params)
+        finally:
+            await self.settle()
+
+    async def content(self, method: str, rest: str) -> bytes:
+        """Get raw bytes."""
+        try:
+            return await self.connection.content(method, self.path(rest))
+        finally:
+            await self.settle()
+
+    async def lines(
+        self,
+        method: str,
+        rest: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """Get the lines of a stream; closing the generator ends the stream."""
+        lines = self.connection.lines(method, self.path(rest), body, params=params)
+        try:
+            async for line in lines:
+                yield line
+        finally:
+            await lines.aclose()
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Let go of the connection when the sandbox is closed: its notebook can still be asked for afterwards."""
+        if self.closed and self._owns_connection:
+            await self.connection.close()

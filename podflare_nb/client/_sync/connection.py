@@ -1,0 +1,229 @@
+# Generated from podflare_nb/client/_async by scripts/generate_sync_client.py: change it there.
+# ruff: noqa: C416, RUF100, SIM117, UP028 - loops and ignores are as the asynchronous original needs them
+"""Requests to one service and their answers: JSON, streams of lines and raw bytes, with errors in our terms.
+
+Knows HTTP and nothing of sandboxes. Repeats only what ``retry`` calls safe. Stands on ``pools``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from podflare_nb.client.endpoint import Endpoint, locate
+from podflare_nb.client.errors import (
+    ConnectionLostError,
+    PodflareError,
+    ServiceUnreachableError,
+    StreamBrokenError,
+    UnauthenticatedError,
+    UnexpectedAnswerError,
+    error_of_answer,
+)
+from podflare_nb.client.events import LineSplitter
+from podflare_nb.client.lean_httpx import httpx
+from podflare_nb.client.pools import TIMEOUT, acquire, release
+from podflare_nb.client.retry import Failure, failure_of_status, pause_before_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+STREAM_TIMEOUT = httpx.Timeout(connect=TIMEOUT.connect, read=None, write=TIMEOUT.write, pool=None)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Connection:
+    """One service and one key. ``close`` is idempotent; a closed connection opens again when it is used."""
+
+    def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
+        self.endpoint: Endpoint = locate(host, api_key)
+        self._http: httpx.Client | None = None
+        self._process: int | None = None
+        self._headers = {"Accept-Encoding": "identity"}
+        if self.endpoint.api_key:
+            self._headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
+
+    def __repr__(self) -> str:
+        state = "idle" if self._http is None else "open"
+        return f"<{type(self).__name__} {self.endpoint.url} {state}>"
+
+    def close(self) -> None:
+        """Give the shared HTTP client back."""
+        http, self._http = self._http, None
+        if http is not None:
+            release(self.endpoint, http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Any:
+        """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one."""
+        response = self.open(method, path, body, params=params)
+        content = self._whole(response)
+        if not content:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise UnexpectedAnswerError(
+                f"{response.url} answered {response.status_code} with something that is not JSON. Is the host "
+                "right? It usually ends with /podflare.",
+                status=response.status_code,
+            ) from None
+
+    def content(self, method: str, path: str) -> bytes:
+        """Give the raw bytes of an answer."""
+        return self._whole(self.open(method, path))
+
+    def lines(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Generator[bytes]:
+        """Give the lines of a stream as they come; raises StreamBrokenError when it is cut."""
+        response = self.open(method, path, body, params=params, timeout=STREAM_TIMEOUT)
+        splitter = LineSplitter()
+        try:
+            for chunk in response.iter_raw():
+                for line in splitter.feed(chunk):
+                    yield line
+        except httpx.TransportError as error:
+            raise StreamBrokenError(
+                f"The connection to {self.endpoint.url} was lost in the middle of a stream."
+            ) from error
+        finally:
+            response.close()
+        if splitter.rest().strip():
+            raise StreamBrokenError(f"The stream from {self.endpoint.url} ended inside an event.")
+
+    @contextmanager
+    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+        """Open a file; the chunks of its content are inside."""
+        response = self.open("GET", path)
+        try:
+            yield response.iter_bytes()
+        except httpx.TransportError as error:
+            raise ConnectionLostError(
+                f"The connection to {self.endpoint.url} was lost in the middle of a file."
+            ) from error
+        finally:
+            response.close()
+
+    def open(  # noqa: PLR0913 - each is a field of the request
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        content: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - handed on to httpx, which bounds each step
+    ) -> httpx.Response:
+        """Send, and give the answer with its body unread; the caller reads or closes it. Raises on a refusal."""
+        own = dict(self._headers)
+        if body is not None:
+            content = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+            own["Content-Type"] = "application/json"
+        if headers:
+            own.update(headers)
+        http = self._client()
+        url = self.endpoint.url + path
+        attempt = 0
+        while True:
+            attempt += 1
+            request = http.build_request(method, url, content=content, params=params, headers=own, timeout=timeout)
+            outcome = self._attempt(http, request)
+            if isinstance(outcome, httpx.Response):
+                return outcome
+            failure, error = outcome
+            pause = pause_before_retry(failure, method, attempt, error.retry_after)
+            if pause is None:
+                raise error
+            time.sleep(pause)
+
+    def _client(self) -> httpx.Client:
+        """Give the shared HTTP client; a forked child gets another than its parent, whose sockets it must not use."""
+        process = os.getpid()
+        if self._http is None or self._process != process:
+            self._http, self._process = acquire(self.endpoint), process
+        return self._http
+
+    def _attempt(self, http: httpx.Client, request: httpx.Request) -> httpx.Response | tuple[Failure, PodflareError]:
+        """Send once: the answer, or how it failed and the error that this is."""
+        try:
+            response = http.send(request, stream=True)
+        except _NOT_SENT as error:
+            return "not_sent", self._unreachable(error)
+        except httpx.TransportError as error:
+            return "cut", self._lost(error)
+        if response.is_success:
+            return response
+        try:
+            refusal = self._refusal(response, self._whole(response))
+        except ConnectionLostError as error:
+            return "cut", error
+        return failure_of_status(response.status_code), refusal
+
+    def _whole(self, response: httpx.Response) -> bytes:
+        try:
+            return response.read()
+        except httpx.TransportError as error:
+            raise self._lost(error) from error
+        finally:
+            response.close()
+
+    def _refusal(self, response: httpx.Response, content: bytes) -> PodflareError:
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        told = response.headers.get("Retry-After", "")
+        retry_after = float(told) if told.isdecimal() else None
+        url = str(response.url.copy_with(query=None))
+        error = error_of_answer(response.status_code, answer, url=url, retry_after=retry_after)
+        if isinstance(error, UnauthenticatedError):
+            return UnauthenticatedError(
+                f"{error.message} (The key was taken from {self.endpoint.key_source}.)",
+                status=error.status,
+                details=error.details,
+            )
+        return error
+
+    def _unreachable(self, error: Exception) -> PodflareError:
+        local = self.endpoint.is_loopback
+        advice = "Start the service with `make run` or `podflare-nb serve`" if local else "Check the URL"
+        unreachable = ServiceUnreachableError(
+            f"Nothing answers at {self.endpoint.url} ({_said(error)}). {advice}, or name another service with "
+            "host= or PODFLARE_NB_URL."
+        )
+        unreachable.__cause__ = error
+        return unreachable
+
+    def _lost(self, error: Exception) -> PodflareError:
+        lost = ConnectionLostError(
+            f"The connection to {self.endpoint.url} was lost before the answer came ({_said(error)}); whether the "
+            "request took effect is not known."
+        )
+        lost.__cause__ = error
+        return lost
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,120 @@
+# Generated from podflare_nb/client/_async by scripts/generate_sync_client.py: change it there.
+# ruff: noqa: C416, RUF100, SIM117, UP028 - loops and ignores are as the asynchronous original needs them
+"""Running code in a sandbox: the whole result at once, or its events as they come."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Literal
+
+from podflare_nb.client.errors import StreamBrokenError
+from podflare_nb.client.events import Event, event_of_line
+from podflare_nb.client.results import ExecResult, ResultCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from podflare_nb.client._sync.calls import Calls
+    from podflare_nb.client.results import Result
+
+Language = Literal["python", "bash"]
+
+
+class Execution:
+    """The part of a sandbox that runs code. State survives between calls, as in a notebook."""
+
+    _calls: Calls
+
+    def run_code(  # noqa: PLR0913 - each is a field of the request
+        self,
+        code: str,
+        language: Language = "python",
+        *,
+        timeout_seconds: float | None = None,
+        on_stdout: Callable[[str], object] | None = None,
+        on_stderr: Callable[[str], object] | None = None,
+        on_result: Callable[[Result], object] | None = None,
+        turn_id: str | None = None,
+        tool_call_id: str | None = None,
+        operator: str | None = None,
+        model: str | None = None,
+    ) -> ExecResult:
+        """Run code and give what came out of it. Code that fails is a result with ``ok`` False, not an error.
+
+        ``timeout_seconds`` interrupts the code; the callbacks are called with each line and each rich result as
+        it comes. ``turn_id``, ``tool_call_id``, ``operator`` (which agent) and ``model`` (``provider:name``) are
+        written into the notebook. Raises StreamBrokenError, with the text so far, when the connection is lost.
+        """
+        collector = ResultCollector(on_stdout, on_stderr, on_result)
+        stream = self.run_code_stream(
+            code,
+            language,
+            timeout_seconds=timeout_seconds,
+            turn_id=turn_id,
+            tool_call_id=tool_call_id,
+            operator=operator,
+            model=model,
+        )
+        result: ExecResult | None = None
+        try:
+            with closing(stream) as events:
+                for event in events:
+                    result = collector.add(event) or result
+        except StreamBrokenError as error:
+            error.stdout, error.stderr = collector.stdout, collector.stderr
+            raise
+        if result is None:
+            # run_code_stream gives an exit or raises.
+            raise AssertionError("the stream ended well without an exit")
+        return result
+
+    def run_code_stream(  # noqa: PLR0913 - each is a field of the request
+        self,
+        code: str,
+        language: Language = "python",
+        *,
+        timeout_seconds: float | None = None,
+        turn_id: str | None = None,
+        tool_call_id: str | None = None,
+        operator: str | None = None,
+        model: str | None = None,
+    ) -> Generator[Event]:
+        """Run code and give its events as they come; the last is the exit. Closing the generator interrupts it."""
+        body = {
+            "code": code,
+            "language": language,
+            "timeout_seconds": timeout_seconds,
+            "turn_id": turn_id,
+            "tool_call_id": tool_call_id,
+            "operator": operator,
+            "model": model,
+        }
+        received = 0
+        last: Event | None = None
+        try:
+            with closing(self._calls.lines("POST", "/exec", body)) as lines:
+                for line in lines:
+                    last = event_of_line(line)
+                    received += 1
+                    yield last
+        except StreamBrokenError as error:
+            raise _broken(error.message, received, last) from error
+        if last is None or last.type != "exit":
+            raise _broken("The stream ended without an exit.", received, last)
+
+    def replay(self) -> list[Event]:
+        """Give the last events (1000 at most) of what ran in this sandbox."""
+        with closing(self._calls.lines("GET", "/replay")) as lines:
+            return [event_of_line(line) for line in lines]
+
+    def interrupt(self) -> None:
+        """Stop the code that runs now, as Ctrl-C does. Does nothing when none runs."""
+        self._calls.call("POST", "/interrupt", {})
+
+
+def _broken(message: str, received: int, last: Event | None) -> StreamBrokenError:
+    return StreamBrokenError(
+        f"{message} {received} events had come; how the code ended is not known.",
+        events_received=received,
+        last_seq=last.seq if last else None,
+    )

@@ -1,0 +1,169 @@
+# Generated from podflare_nb/client/_async by scripts/generate_sync_client.py: change it there.
+# ruff: noqa: C416, RUF100, SIM117, UP028 - loops and ignores are as the asynchronous original needs them
+"""A sandbox from the caller's side: made, used, closed. Its parts are in the modules beside this one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from podflare_nb.client._sync.calls import Calls
+from podflare_nb.client._sync.client import Client
+from podflare_nb.client._sync.connection import Connection
+from podflare_nb.client._sync.conversation import Conversation
+from podflare_nb.client._sync.execution import Execution
+from podflare_nb.client._sync.files import Files
+from podflare_nb.client._sync.transcript import Transcript
+from podflare_nb.client.errors import GoneError, NotFoundError
+from podflare_nb.client.records import SandboxInfo
+from podflare_nb.client.starting import StartsAtOnce
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+SandboxInfos = list[SandboxInfo]
+"""What ``list`` gives; the class below has a method of that name."""
+
+
+class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
+    """A notebook kernel of your own on the service: variables and files stay between calls.
+
+    All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
+    ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
+    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``host``, ``api_key`` and
+    ``client``: the service, see Client. ``close`` ends it, and so does leaving ``with``.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a field of the request
+        self,
+        template: str | None = None,
+        *,
+        host: str | None = None,
+        api_key: str | None = None,
+        client: Client | None = None,
+        timeout_seconds: int | None = None,
+        idle_timeout_seconds: int | None = None,
+        ram_mib: int | None = None,
+        rootfs_gb: int | None = None,
+        persistent: bool | None = None,
+        egress: bool | None = None,
+        labels: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._wanted: dict[str, Any] = {
+            "template": template,
+            "timeout_seconds": timeout_seconds,
+            "idle_timeout_seconds": idle_timeout_seconds,
+            "ram_mib": ram_mib,
+            "rootfs_gb": rootfs_gb,
+            "persistent": persistent,
+            "egress": egress,
+            "labels": dict(labels) if labels is not None else None,
+            "env": dict(env) if env is not None else None,
+        }
+        self._use(_calls_to(host, api_key, client))
+        self._begin()
+
+    def _use(self, calls: Calls) -> None:
+        self._calls = calls
+        self.files = Files(calls)
+
+    def start(self) -> Self:
+        """Make the sandbox on the service; does nothing when it is there already."""
+        if self._calls.sandbox_id is None:
+            try:
+                answer = self._calls.connection.call("POST", "/v1/sandboxes", self._wanted)
+            except BaseException:
+                self._calls.closed = True
+                self._calls.settle()
+                raise
+            self._calls.closed = False
+            self._calls.sandbox_id = str(answer["id"])
+        return self
+
+    @classmethod
+    def connect(
+        cls,
+        sandbox_id: str,
+        *,
+        host: str | None = None,
+        api_key: str | None = None,
+        client: Client | None = None,
+    ) -> Self:
+        """Take up a sandbox that exists, from any process; raises NotFoundError or GoneError otherwise."""
+        calls = _calls_to(host, api_key, client)
+        calls.sandbox_id = sandbox_id
+        # Until the service says that it lives: what is refused keeps no connection.
+        calls.closed = True
+        info = SandboxInfo.from_json(calls.call("GET"))
+        if info.state == "closed":
+            message = info.end_message or f"The sandbox {sandbox_id} is closed."
+            raise GoneError(message, status=410, details={"reason": info.end_reason})
+        calls.closed = False
+        sandbox = cls.__new__(cls)
+        sandbox._use(calls)  # noqa: SLF001 - of this very class: its constructor would make another sandbox
+        return sandbox
+
+    @classmethod
+    def list(cls, *, include_closed: bool = False, host: str | None = None, api_key: str | None = None) -> SandboxInfos:
+        """List your sandboxes, newest first."""
+        with Client(host, api_key) as client:
+            return [info for info in client.sandboxes(include_closed=include_closed)]
+
+    @property
+    def id(self) -> str:
+        """The sandbox's id, ``sbx_`` and 32 hexadecimal digits."""
+        return self._calls.path().rpartition("/")[2]
+
+    def info(self) -> SandboxInfo:
+        """Ask for its state, limits and times."""
+        return SandboxInfo.from_json(self._calls.call("GET"))
+
+    def extend(
+        self,
+        timeout_seconds: int | None = None,
+        idle_timeout_seconds: int | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> SandboxInfo:
+        """Give it other timeouts (the lifetime counts from its creation) or other labels (all of them)."""
+        body = {
+            "timeout_seconds": timeout_seconds,
+            "idle_timeout_seconds": idle_timeout_seconds,
+            "labels": dict(labels) if labels is not None else None,
+        }
+        return SandboxInfo.from_json(self._calls.call("PATCH", "", body))
+
+    def upload(self, local: str | os.PathLike[str] | bytes, remote: str) -> None:
+        """Copy a local file, or bytes, into the sandbox."""
+        self.files.write(remote, local if isinstance(local, bytes) else Path(local))
+
+    def download(self, remote: str) -> bytes:
+        """Give the content of a file of the sandbox; ``files.download`` writes it to a local path."""
+        return self.files.read(remote)
+
+    def close(self) -> None:
+        """End the sandbox: its processes and files are gone, its notebook stays. Idempotent."""
+        if not self._calls.closed and self._calls.sandbox_id is not None:
+            # It may have ended before (lifetime, idle, another process): that is what was wanted.
+            with suppress(NotFoundError, GoneError):
+                self._calls.connection.call("DELETE", self._calls.path())
+            self._calls.closed = True
+        self._calls.settle()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "not started" if self._calls.sandbox_id is None else self._calls.sandbox_id
+        return f"<{type(self).__name__} {state}{' closed' if self._calls.closed else ''}>"
+
+
+def _calls_to(host: str | None, api_key: str | None, client: Client | None) -> Calls:
+    connection = client.connection if client else Connection(host, api_key)
+    return Calls(connection, owns_connection=client is None)

@@ -1,0 +1,38 @@
+# Generated from podflare_nb/client/_async by scripts/generate_sync_client.py: change it there.
+# ruff: noqa: C416, RUF100, SIM117, UP028 - loops and ignores are as the asynchronous original needs them
+"""The notebook of a sandbox: what was run and said in it, in any of the forms that the service exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podflare_nb.client.errors import InvalidArgumentError
+from podflare_nb.client.in_place import in_place
+
+if TYPE_CHECKING:
+    import os
+
+    from podflare_nb.client._sync.calls import Calls
+
+_EXPORTS = frozenset({".ipynb", ".html", ".md", ".py"})
+
+
+class Transcript:
+    """The part of a sandbox that gives its notebook."""
+
+    _calls: Calls
+
+    def notebook(self) -> dict[str, Any]:
+        """Give the transcript as nbformat JSON; also after the sandbox was closed."""
+        notebook: dict[str, Any] = self._calls.call("GET", "/notebook")
+        return notebook
+
+    def save_notebook(self, path: str | os.PathLike[str]) -> Path:
+        """Write the transcript to a local file, as its suffix says: .ipynb, .html, .md or .py."""
+        target = Path(path)
+        if target.suffix not in _EXPORTS:
+            raise InvalidArgumentError(f"A notebook is saved as {', '.join(sorted(_EXPORTS))}; not as {target.name!r}.")
+        content = self._calls.content("GET", f"/notebook{target.suffix}")
+        in_place(target.write_bytes, content)
+        return target

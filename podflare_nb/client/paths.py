@@ -1,0 +1,21 @@
+"""Paths of a workspace in a URL, so that the service sees what the caller wrote and judges it."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from .errors import InvalidArgumentError
+
+
+def url_path(path: str) -> str:
+    """Quote a path of the workspace. Dots stay visible to the service: an HTTP client would resolve ``..``."""
+    if not path or "\x00" in path:
+        raise InvalidArgumentError(f"The path {path!r} names no file.")
+    parts = quote(path, safe="/").split("/")
+    return "/".join(part.replace(".", "%2E") if part in {".", ".."} else part for part in parts)
+
+
+def parent_and_name(path: str) -> tuple[str, str]:
+    """Split a path; the parent of a path without a slash is the workspace itself."""
+    parent, slash, name = path.rstrip("/").rpartition("/")
+    return (parent or ("/" if slash else ".")), name

@@ -1,0 +1,160 @@
+"""What every handler of ours does alike: who asks, what is in the body, how an error is told.
+
+Differs from Jupyter's own ``APIHandler`` in three ways: keys of tenants are recognised first (``tenants.identity``),
+errors are our JSON with a code, and a body that is too large is refused from its headers, before it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, TypeVar
+
+from jupyter_server._tz import utcnow
+from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.base.call_context import CallContext
+from jupyter_server.base.handlers import APIHandler
+from pydantic import BaseModel
+from tornado import web
+
+from ..errors import ForbiddenError, NoCapacityError, NotFoundError, PodflareError, TooLargeError, UnauthenticatedError
+from ..protocol.requests import Request, read
+from ..tenants.identity import Caller, recognise, sent_secret
+from .services import SETTING, Services, ServicesSlot
+from .statuses import body_of, retry_after, status_of
+
+MAX_JSON_BYTES = 8 << 20
+"""Of a JSON body: 1 MiB of code may take six times that when every character is escaped."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+R = TypeVar("R", bound=Request)
+
+
+@web.stream_request_body
+class PodflareHandler(APIHandler):
+    """Base of our handlers. The body comes by ``data_received``; methods call ``read`` for it."""
+
+    max_body_bytes: ClassVar[int] = MAX_JSON_BYTES
+
+    def initialize(self, **_: Any) -> None:
+        """Begin with no caller and an empty body."""
+        self.caller: Caller | None = None
+        self._body = bytearray()
+
+    @property
+    def slot(self) -> ServicesSlot:
+        """Where the services are while they run."""
+        slot: ServicesSlot = self.settings[SETTING]
+        return slot
+
+    async def services(self) -> Services:
+        """Give the parts of the service. Raises why they cannot be had (503)."""
+        return await self.slot.get()
+
+    @property
+    def who(self) -> Caller:
+        """The caller, in methods that are ``@web.authenticated``."""
+        if self.caller is None:
+            raise UnauthenticatedError("This call needs an API key.")
+        return self.caller
+
+    async def prepare(self, **_: Any) -> None:
+        """Find out who asks, and refuse what must not go on; Tornado calls it before the body is read."""
+        CallContext.set(CallContext.JUPYTER_HANDLER, self)
+        self.current_user = self._jupyter_current_user = None
+        if not self.check_host():
+            raise ForbiddenError(
+                f"The host name {self.request.host!r} is not this machine's; use 127.0.0.1 or localhost, "
+                "or start the service with --host."
+            )
+        ring = self.slot.ring
+        if ring is None:
+            self.slot.check()
+            raise NoCapacityError("The service has no database.")
+        self.caller = await recognise(self, ring, self.identity_provider)
+        if self.caller is not None:
+            self.current_user = self._jupyter_current_user = self.caller.user
+            self._token_authenticated = self.caller.explicit
+        self.set_cors_headers()
+        self._refuse_strangers()
+        if self.request.method not in SAFE_METHODS:
+            self.check_xsrf_cookie()
+        if not self.check_origin():
+            raise ForbiddenError("Requests from pages of another origin need an API key in the Authorization header.")
+        self._refuse_large_bodies()
+
+    def _refuse_strangers(self) -> None:
+        method = getattr(self, str(self.request.method).lower())
+        if self.caller is not None or getattr(method, "__allow_unauthenticated", False):
+            return
+        if sent_secret(self) is not None:
+            raise UnauthenticatedError("This API key is not known here, or it was revoked.")
+        raise UnauthenticatedError("This call needs an API key: send the header 'Authorization: Bearer <key>'.")
+
+    def _refuse_large_bodies(self) -> None:
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise TooLargeError(
+                f"The request's body has {length} bytes; the limit of this call is {self.max_body_bytes}.",
+                limit=self.max_body_bytes,
+                size=int(length),
+            )
+
+    def data_received(self, chunk: bytes) -> None:
+        """Collect the body, up to one byte over the limit: a chunked body does not say its length before."""
+        room = self.max_body_bytes + 1 - len(self._body)
+        self._body += chunk[:room]
+
+    def read(self, kind: type[R]) -> R:
+        """Read the body as one of ``protocol.requests``. Raises InvalidArgumentError, TooLargeError."""
+        if len(self._body) > self.max_body_bytes:
+            raise TooLargeError(
+                f"The request's body is over the limit of this call, {self.max_body_bytes} bytes.",
+                limit=self.max_body_bytes,
+            )
+        return read(kind, bytes(self._body))
+
+    async def answer(self, response: BaseModel, status: int = 200) -> None:
+        """Answer with one of ``protocol.responses``."""
+        self.set_status(status)
+        await self.finish(response.model_dump_json())
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell an error as JSON; Tornado calls it for whatever a handler raised."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if status_code == 405:
+            error = web.HTTPError(405, f"{self.request.method} is not a method of this URL.")
+        status = status_of(error) if error is not None else status_code
+        self.set_status(status)
+        if (seconds := retry_after(error)) is not None:
+            self.set_header("Retry-After", str(seconds))
+        if status == 401:
+            self.set_header("WWW-Authenticate", "Bearer")
+        self.finish(json.dumps(body_of(error, status)))
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        """Log only what is a fault of ours: every other error is told to whoever asked."""
+        if status_of(error) == 500:
+            super().log_exception(kind, error, trace)
+
+    def update_api_activity(self) -> None:
+        """Note that somebody is there (the server may be set to end when nobody is), without reading arguments."""
+        if self._jupyter_current_user is not None:
+            self.settings["api_last_activity"] = utcnow()
+
+    def get_login_url(self) -> str:
+        """Refuse instead of redirecting a program to a login page; only ``@web.authenticated`` asks."""
+        raise UnauthenticatedError("This call needs an API key.")
+
+
+class UnknownRouteHandler(PodflareHandler):
+    """Whatever else is under our base URL: a JSON 404 that names the URL."""
+
+    async def prepare(self, **_: Any) -> None:
+        """Refuse strangers first, so that they learn nothing of the routes."""
+        await super().prepare()
+        raise NotFoundError(f"There is no {self.request.method} {self.request.path} here; see the API's documentation.")
+
+    @allow_unauthenticated
+    def get(self) -> None:
+        """Never reached: ``prepare`` refuses."""

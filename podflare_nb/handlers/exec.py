@@ -1,0 +1,99 @@
+"""Running code: exec with its stream of events, interrupt, and the replay of what was missed."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tornado import web
+
+from ..protocol.provenance import Model, Provenance
+from ..protocol.requests import Exec, Nothing
+from ..sandboxes.exec_events import stream
+from ..sandboxes.execution import Execution, ExecutionRequest
+from .authorization import authorized
+from .streaming import StreamingHandler, sentence_of
+
+NDJSON = "application/x-ndjson"
+
+
+class ExecHandler(StreamingHandler):
+    """``POST /v1/sandboxes/{id}/exec``: NDJSON events, each sent as the kernel makes it."""
+
+    @web.authenticated
+    @authorized("execute", resource="podflare_nb:executions")
+    async def post(self, sandbox_id: str) -> None:
+        """Run code. A client that goes away before the end cancels it."""
+        request = self.read(Exec)
+        services = await self.services()
+        sandbox = services.sandboxes.get(self.who.tenant.id, sandbox_id)
+        execution = await sandbox.execute(execution_request(request, self.who.principal))
+        try:
+            self.begin_stream(NDJSON)
+            await self._follow(execution)
+        finally:
+            execution.cancel()
+
+    async def _follow(self, execution: Execution) -> None:
+        """Send events to the end; what goes wrong on the way is the last event, since the status is sent."""
+        try:
+            async for lines in stream(execution):
+                await self.send(lines)
+        except Exception as error:
+            if not self._headers_written:
+                raise
+            self.log_exception(type(error), error, error.__traceback__)
+            code, message = sentence_of(error)
+            event = {"type": "error", "data": {"code": code, "message": message}, "seq": -1, "ts": now_ms()}
+            self.write(json.dumps(event) + "\n")
+        await self.finish_stream()
+
+
+class InterruptHandler(StreamingHandler):
+    """``POST /v1/sandboxes/{id}/interrupt``."""
+
+    @web.authenticated
+    @authorized("execute", resource="podflare_nb:executions")
+    async def post(self, sandbox_id: str) -> None:
+        """Interrupt what runs now; nothing when nothing runs."""
+        self.read(Nothing)
+        services = await self.services()
+        await services.sandboxes.get(self.who.tenant.id, sandbox_id).interrupt()
+        self.set_status(202)
+        await self.finish("{}")
+
+
+class ReplayHandler(StreamingHandler):
+    """``GET /v1/sandboxes/{id}/replay``: the last 1000 events of executions."""
+
+    @web.authenticated
+    @authorized("read", resource="podflare_nb:executions")
+    async def get(self, sandbox_id: str) -> None:
+        """Send what is kept, oldest first."""
+        services = await self.services()
+        events = services.sandboxes.get(self.who.tenant.id, sandbox_id).replay()
+        self.begin_stream(NDJSON)
+        await self.finish(events, set_content_type=NDJSON)
+
+
+def execution_request(request: Exec, principal: str) -> ExecutionRequest:
+    """Make what a sandbox runs of what a client sent."""
+    provider, _, model_id = (request.model or "").partition(":")
+    return ExecutionRequest(
+        code=request.code,
+        language=request.language or "python",
+        timeout_seconds=request.timeout_seconds,
+        provenance=Provenance(
+            role="tool",
+            principal=principal,
+            operator=request.operator,
+            turn_id=request.turn_id,
+            tool_call_id=request.tool_call_id,
+            model=Model(provider=provider, id=model_id) if model_id else None,
+        ),
+    )
+
+
+def now_ms() -> int:
+    """Give the time in milliseconds since the epoch, as events have it."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,242 @@
+"""Runs a sandbox's executions, one at a time: queue, deadline, interrupt, the kernel's death, the end.
+
+Takes requests from ``sandbox`` and messages from ``kernel_keeper``; gives every output first to the observer, then
+to the replay, then to the execution's reader. An execution that must end is interrupted; if it has not ended after
+the grace its kernel is killed, and the keeper brings the next one. Executions of other clients of the kernel are
+``visitors``' to follow.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from ..errors import ConflictError
+from ..protocol.states import EndReason
+from ..provisioning.kernel_exit import KernelExit
+from .execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Notice
+from .kernel_keeper import KernelKeeper
+from .messages import MalformedError, Received
+from .outcome import DIED, INTERRUPTED
+from .outputs import OutputTally
+from .replay import Replay
+from .run import Cause, Run
+from .settings import ExecutionSettings
+from .visitors import Visitors
+
+_TIMED_OUT = (
+    "The time was up and the code did not stop when it was interrupted: its kernel was replaced. "
+    "Files are kept, variables are lost."
+)
+_CANCELLED = (
+    "The code did not stop when it was interrupted: its kernel was replaced. Files are kept, variables are lost."
+)
+
+
+class ExecutorOwner(Protocol):
+    """The sandbox, as its executor needs it."""
+
+    def work_began(self) -> None:
+        """The first execution came; called again only after ``work_ended``."""
+
+    def work_ended(self) -> None:
+        """Nothing runs or waits any more."""
+
+    def was_used(self) -> None:
+        """Another client of the kernel ran something."""
+
+    def kernel_hopeless(self, reason: EndReason, message: str) -> None:
+        """There is no kernel any more."""
+
+
+class Executor:
+    """The queue of one sandbox. Bounded: beyond ``max_queued`` a request is refused."""
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        keeper: KernelKeeper,
+        owner: ExecutorOwner,
+        observer: ExecutionObserver,
+        settings: ExecutionSettings,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.replay = Replay(settings.replay_events, settings.replay_bytes)
+        self._keeper, self._owner, self._observer, self._settings = keeper, owner, observer, settings
+        self._clock, self._new_id = clock, new_id
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Execution] = deque()
+        self._current: Execution | None = None
+        self._run: Run | None = None
+        self._msg_id = ""
+        self._timers: list[asyncio.TimerHandle] = []
+        self._notices: list[Notice] = []
+        self._visitors = Visitors(observer, settings.output, clock, new_id)
+        self._busy = False
+
+    def __repr__(self) -> str:
+        return f"<Executor current={self._current!r} queued={len(self._queue)}>"
+
+    def submit(self, request: ExecutionRequest) -> Execution:
+        """Queue an execution; it starts at once when nothing else runs. Raises ConflictError when too many wait."""
+        if len(self._queue) >= self._settings.max_queued:
+            raise ConflictError(
+                f"{len(self._queue)} executions wait in this sandbox already. Wait until some have ended, "
+                "or use another sandbox."
+            )
+        execution = Execution(request, request.cell_id or self._new_id(), self._cancel)
+        self._queue.append(execution)
+        if not self._busy:
+            self._busy = True
+            self._owner.work_began()
+        self._advance()
+        return execution
+
+    async def interrupt(self) -> None:
+        """Interrupt what runs now, by whichever client; nothing if nothing runs."""
+        if self._run is not None and self._run.cause is None:
+            self._run.cause = "interrupt"
+        await self._keeper.interrupt()
+
+    def close(self, message: str) -> None:
+        """End what runs and what waits; ``message`` tells why."""
+        waiting, self._queue = self._queue, deque()
+        if self._run is not None:
+            self._finish(self._run.died(message))
+        for execution in waiting:
+            ended = ExecutionResult("died", DIED, None, message, state_preserved=False)
+            execution.finish(self._stamp(), ended)
+        self._visitors.close(message)
+
+    # What the keeper tells.
+
+    def kernel_ready(self) -> None:
+        """Start what waits."""
+        self._advance()
+
+    def kernel_said(self, message: Received) -> None:
+        """Give it to the run that it belongs to."""
+        run = self._run
+        try:
+            if run is not None and message.parent_id == self._msg_id:
+                self._said(run, message)
+            elif self._visitors.said(message):
+                self._owner.was_used()
+            elif run is not None and message.kind in ("stream", "update_display_data"):
+                # A thread of an earlier cell prints: where people look now is the cell that runs.
+                self._said(run, message)
+        except MalformedError:
+            self._keeper.refuse()
+
+    def kernel_replied(self, message: Received) -> None:
+        """The reply of the run, or of a probe that nobody waits for."""
+        run = self._run
+        if run is None or message.parent_id != self._msg_id:
+            return
+        try:
+            run.reply(message, self._clock())
+        except MalformedError:
+            self._keeper.refuse()
+        if run.done:
+            self._finish(run.result())
+        else:
+            self._watch_silence(run, run.heard)
+
+    def kernel_died(self, ending: KernelExit) -> None:
+        """End what ran; what waits goes on with the next kernel, told of the loss."""
+        message = ending.message
+        if self._run is not None and self._run.cause == "timeout":
+            message = _TIMED_OUT
+        elif self._run is not None and self._run.cause == "cancel":
+            message = _CANCELLED
+        self._notices = [Notice("kernel_restarted", f"{message} A new kernel has taken its place.")]
+        self._visitors.close(message)
+        if self._run is not None:
+            self._finish(self._run.died(message))
+
+    def kernel_hopeless(self, reason: EndReason, message: str) -> None:
+        """Pass on: the sandbox ends."""
+        self._owner.kernel_hopeless(reason, message)
+
+    def _said(self, run: Run, message: Received) -> None:
+        now = self._clock()
+        output = run.said(message, now)
+        execution = self._current
+        if output is not None and execution is not None:
+            stamp = int(now.timestamp() * 1000)
+            self._observer.execution_output(execution.cell_id, output)
+            self.replay.output(output, stamp)
+            execution.put(stamp, output)
+        elif run.done:
+            self._finish(run.result())
+
+    def _advance(self) -> None:
+        if self._run is not None or not self._keeper.ready:
+            return
+        if not self._queue:
+            if self._busy:
+                self._busy = False
+                self._owner.work_ended()
+            return
+        execution = self._queue.popleft()
+        self._current = execution
+        self._run = Run(execution.cell_id, execution.request.language, OutputTally(self._settings.output))
+        execution.notices, self._notices = tuple(self._notices), []
+        self._observer.execution_started(execution.cell_id, execution.request, execution.source)
+        execution.begun = self._stamp()
+        self.replay.started(execution)
+        self._msg_id = self._keeper.execute(execution.source)
+        if execution.request.timeout_seconds is not None:
+            self._later(execution.request.timeout_seconds, self._stop, self._run, "timeout")
+
+    def _finish(self, result: ExecutionResult) -> None:
+        execution, self._current, self._run, self._msg_id = self._current, None, None, ""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if execution is not None:
+            self._observer.execution_ended(execution.cell_id, result)
+            stamp = self._stamp()
+            self.replay.ended(result, stamp)
+            execution.finish(stamp, result)
+        self._advance()
+
+    def _cancel(self, execution: Execution) -> None:
+        if execution is self._current and self._run is not None:
+            self._stop(self._run, "cancel")
+        elif execution in self._queue:
+            self._queue.remove(execution)
+            ended = ExecutionResult("interrupted", INTERRUPTED, None, "It was cancelled before it began.")
+            execution.finish(self._stamp(), ended)
+            self._advance()
+
+    def _stop(self, run: Run, cause: Cause) -> None:
+        if run is not self._run or run.cause in ("timeout", "cancel"):
+            return
+        run.cause = cause
+        self._keeper.begin_interrupt()
+        self._later(self._settings.grace_seconds, self._kill, run)
+
+    def _kill(self, run: Run) -> None:
+        if run is self._run:
+            self._keeper.begin_kill()
+
+    def _watch_silence(self, run: Run, heard: int) -> None:
+        """The idle is lost when a kernel drops output (its own queue is bounded): do not wait for it for ever."""
+        self._later(self._settings.quiet_seconds, self._check_silence, run, heard)
+
+    def _check_silence(self, run: Run, heard: int) -> None:
+        if run is not self._run:
+            return
+        if run.heard == heard:
+            self._finish(run.result(complete=False))
+        else:
+            self._watch_silence(run, run.heard)
+
+    def _later(self, seconds: float, call: Callable[..., None], *args: object) -> None:
+        self._timers.append(self._loop.call_later(seconds, call, *args))
+
+    def _stamp(self) -> int:
+        return int(self._clock().timestamp() * 1000)

@@ -1,0 +1,100 @@
+"""One execution from the kernel's side: gathers its messages until nothing more can come.
+
+Takes messages, keeps times, tally and reply, and makes the result; sends nothing and waits for nothing. The
+executor's own runs end with the reply and the kernel's idle, runs of other clients with the idle alone.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from ..protocol.states import Language
+from .execution import ExecutionResult, ExecutionTiming, Output
+from .messages import Received
+from .outcome import DIED, INTERRUPTED, TIMED_OUT, Outcome, outcome
+from .outputs import KINDS, OutputTally, count_of
+
+Cause = Literal["timeout", "cancel", "interrupt"]
+
+LOST_OUTPUT = "The kernel produced output faster than it can be passed on; the end of it is lost."
+
+
+@dataclass(slots=True)
+class Run:
+    """What is known of one execution. ``cause``: why we ended it, if we did."""
+
+    cell_id: str
+    language: Language
+    tally: OutputTally
+    needs_reply: bool = True
+    cause: Cause | None = None
+    heard: int = 0
+    """Messages so far, to tell a silent kernel from one that still talks."""
+    idle: bool = False
+    replied: bool = False
+    _reply: dict[str, Any] = field(default_factory=dict)
+    _error: dict[str, Any] | None = None
+    _count: int | None = None
+    _times: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more can come."""
+        return self.idle and (self.replied or not self.needs_reply)
+
+    def said(self, message: Received, now: datetime) -> Output | None:
+        """Take a message of iopub; give the output to pass on, if it is one. Raises MalformedError."""
+        self.heard += 1
+        kind = message.kind
+        if kind in KINDS:
+            output = self.tally.admit(message)
+            if output is not None and kind == "error":
+                self._error = {"status": "error", "ename": output["ename"], "evalue": output["evalue"]}
+            return output
+        if kind == "status":
+            state = message.content().get("execution_state")
+            if state == "idle":
+                self.idle = True
+                self._times["idle"] = now
+            elif state == "busy":
+                self._times.setdefault("busy", now)
+        elif kind == "execute_input":
+            self._count = count_of(message.content())
+            self._times.setdefault("execute_input", now)
+        return None
+
+    def reply(self, message: Received, now: datetime) -> None:
+        """Take the reply; one that cannot be read counts as whatever iopub told. Raises MalformedError."""
+        self.heard += 1
+        self.replied = True
+        self._times["execute_reply"] = now
+        self._reply = message.content()
+        self._count = count_of(self._reply) or self._count
+
+    def result(self, *, complete: bool = True) -> ExecutionResult:
+        """The end by the kernel's word. ``complete`` False: its idle never came."""
+        reply = self._reply or self._error or {"status": "ok"}
+        ended = outcome(reply, self.language, interrupted=self.cause is not None)
+        if self.cause == "timeout":
+            ended = Outcome("timeout", TIMED_OUT, "The time was up and the code was interrupted; variables are kept.")
+        return self._made(ended, None if complete else LOST_OUTPUT)
+
+    def died(self, message: str) -> ExecutionResult:
+        """The end by the kernel's death; ``message`` is the kernel's, or ours if we killed it."""
+        if self.cause == "timeout":
+            ended = Outcome("timeout", TIMED_OUT, message)
+        elif self.cause == "cancel":
+            ended = Outcome("interrupted", INTERRUPTED, message)
+        else:
+            ended = Outcome("died", DIED, message)
+        return replace(self._made(ended, None), state_preserved=False)
+
+    def _made(self, ended: Outcome, lost: str | None) -> ExecutionResult:
+        return ExecutionResult(
+            status=ended.status,
+            exit_code=ended.exit_code,
+            execution_count=self._count,
+            message=ended.message or lost,
+            truncation=self.tally.truncation(),
+            timing=ExecutionTiming(**self._times),
+        )

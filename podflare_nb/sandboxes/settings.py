@@ -1,0 +1,33 @@
+"""What the live sandboxes are told at their start; ``app`` fills it in. Times in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..provisioning.kernelspec import TemplateSpec
+from .outputs import OutputLimits
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSettings:
+    """How executions run. ``grace_seconds``: between the interrupt and the kill. ``quiet_seconds``: how long a
+    kernel that has replied may be silent on iopub before its run counts as over without an idle."""
+
+    output: OutputLimits = field(default_factory=OutputLimits)
+    grace_seconds: float = 2.0
+    quiet_seconds: float = 1.0
+    max_queued: int = 100
+    replay_events: int = 1000
+    replay_bytes: int = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """What sandboxes there may be. A template's own times are the defaults; the maxima bound what a call asks for."""
+
+    templates: Mapping[str, TemplateSpec]
+    default_template: str
+    max_live_per_tenant: int = 100
+    max_timeout_seconds: int = 7 * 24 * 3600
+    max_memory_mib: int = 64 * 1024
+    max_disk_mib: int = 256 * 1024
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)

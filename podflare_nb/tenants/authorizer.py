@@ -1,0 +1,27 @@
+"""What an authenticated tenant may do at all: our own calls, and kernels made from templates.
+
+Whose thing it is, is checked where the thing is looked up; this is the outer wall. Anything that some Jupyter
+service brings along and that is not named here is refused, whoever asks.
+"""
+
+from __future__ import annotations
+
+from jupyter_server.auth import Authorizer, User
+from jupyter_server.base.handlers import JupyterHandler
+
+OWN = "podflare_nb:"
+ALLOWED = frozenset({
+    ("read", "api"),
+    ("read", "kernelspecs"),
+    ("read", "kernels"),
+    ("write", "kernels"),
+    ("execute", "kernels"),
+})  # fmt: skip
+
+
+class TenantAuthorizer(Authorizer):
+    """Jupyter's seam for authorisation; called by every ``@authorized`` method."""
+
+    def is_authorized(self, handler: JupyterHandler, user: User, action: str, resource: str) -> bool:  # noqa: ARG002 - Jupyter's signature
+        """Allow what is ours or listed."""
+        return resource.startswith(OWN) or (action, resource) in ALLOWED

@@ -1,0 +1,87 @@
+"""Jupyter's own ``/api/kernels`` for tenants: templates only, and each sees and touches only its own kernels.
+
+Such kernels are jailed and forked like a sandbox's, by the same supervisor; they have no transcript. A kernel of
+somebody else answers 404, like one that never was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_server.base.call_context import CallContext
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado import web
+
+from ..provisioning import kernelspec
+
+MOST_KERNELS = 100
+"""Of one tenant at once, by this way."""
+
+
+class TemplateSpecManager(KernelSpecManager):
+    """Jupyter's kernelspecs, without those that would start a process outside of a jail."""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """Find the kernelspecs whose provisioner is ours."""
+        templates = kernelspec.find(Path(directory) for directory in self.kernel_dirs)
+        return {name: path for name, path in super().find_kernel_specs().items() if name in templates}
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Read one of them. Raises NoSuchKernel."""
+        if kernel_name not in self.find_kernel_specs():
+            raise NoSuchKernel(kernel_name)
+        return super().get_kernel_spec(kernel_name)
+
+
+class TenantKernelManager(AsyncMappingKernelManager):
+    """Jupyter's kernels, each with an owner: the user whose request started it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call] # Jupyter's
+        self._owners: dict[str, str] = {}
+
+    async def _async_start_kernel(self, *, kernel_id: str | None = None, path: Any = None, **kwargs: Any) -> str:
+        """Start a kernel for whoever asks. ``path`` is of the service's files, which are none of a tenant's."""
+        del path
+        kernel_id = kernel_id or str(uuid4())
+        owner = requester()
+        if kernel_id in self or kernel_id in self._owners:
+            self._check_kernel_id(kernel_id)
+        elif owner is not None:
+            if sum(other == owner for other in self._owners.values()) >= MOST_KERNELS:
+                raise web.HTTPError(429, "You have %d kernels; end one to start another.", MOST_KERNELS)
+            self._owners[kernel_id] = owner
+        try:
+            return await super()._async_start_kernel(kernel_id=kernel_id, **kwargs)
+        except BaseException:
+            if kernel_id not in self:
+                self._owners.pop(kernel_id, None)
+            raise
+
+    start_kernel = _async_start_kernel  # type: ignore[assignment] # as Jupyter's own
+
+    def remove_kernel(self, kernel_id: str) -> Any:
+        """Forget a kernel that has ended; called by jupyter_client."""
+        self._owners.pop(kernel_id, None)
+        return super().remove_kernel(kernel_id)
+
+    def _check_kernel_id(self, kernel_id: str) -> None:
+        """Refuse what is not there or not the requester's; called at the head of every method with an id."""
+        super()._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call] # Jupyter's
+        owner = requester()
+        if owner is not None and self._owners.get(kernel_id) != owner:
+            raise web.HTTPError(404, "Kernel does not exist: %s", kernel_id)
+
+
+def requester() -> str | None:
+    """Name the user whose request is being answered; None in the manager's own work, such as culling.
+
+    A task that a request has left behind still has the request in its context: it is told by its being finished.
+    """
+    handler = CallContext.get(CallContext.JUPYTER_HANDLER)
+    if handler is None or handler._finished or handler.current_user is None:  # noqa: SLF001 - Tornado has no other sign
+        return None
+    return str(handler.current_user.username)

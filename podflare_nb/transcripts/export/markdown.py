@@ -1,0 +1,58 @@
+"""A notebook as one Markdown file: prose as it is, code fenced, outputs as text and embedded images.
+
+Raw HTML outputs are left out in favour of their text form, so that the file stays readable as text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .terminal_text import plain
+
+IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+
+def to_markdown(notebook: Mapping[str, Any]) -> str:
+    """Make the file."""
+    parts = [part for cell in notebook["cells"] for part in _cell(cell)]
+    return "\n\n".join(part.rstrip() for part in parts if part.strip()) + "\n"
+
+
+def _cell(cell: Mapping[str, Any]) -> list[str]:
+    if cell["cell_type"] != "code":
+        is_user = cell["metadata"].get("podflare_nb", {}).get("role") == "user"
+        return [_quoted(cell["source"]) if is_user else cell["source"]]
+    source, language = cell["source"], "python"
+    if source.startswith("%%bash"):
+        source, language = source.partition("\n")[2], "bash"
+    return [fenced(source, language), *(_output(output) for output in cell["outputs"])]
+
+
+def _output(output: Mapping[str, Any]) -> str:
+    kind = output["output_type"]
+    if kind == "stream":
+        return fenced(plain(output["text"]), "text")
+    if kind == "error":
+        return fenced(plain("\n".join(output["traceback"])), "text")
+    data = output["data"]
+    for mime in IMAGES:
+        if mime in data:
+            return f"![output](data:{mime};base64,{''.join(str(data[mime]).split())})"
+    if "text/markdown" in data:
+        return str(data["text/markdown"])
+    if "text/latex" in data:
+        return str(data["text/latex"])
+    return fenced(plain(str(data.get("text/plain", f"<{', '.join(sorted(data))}>"))), "text")
+
+
+def fenced(text: str, language: str) -> str:
+    """Fence a text with more backticks than it holds in a row."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())

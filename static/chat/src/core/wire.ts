@@ -1,0 +1,123 @@
+// What the service sends and takes, as types: the HTTP API under <base>/podflare/v1 and nbformat 4.5.
+// A leaf: imports nothing.
+
+export type MimeBundle = Record<string, unknown>;
+
+export interface StreamOutput {
+  output_type: "stream";
+  name: "stdout" | "stderr";
+  text: string | string[];
+}
+
+export interface RichOutput {
+  output_type: "display_data" | "execute_result" | "update_display_data";
+  data: MimeBundle;
+  metadata?: Record<string, unknown>;
+  transient?: { display_id?: string };
+  execution_count?: number | null;
+}
+
+export interface ErrorOutput {
+  output_type: "error";
+  ename: string;
+  evalue: string;
+  traceback: string[];
+}
+
+export interface ClearOutput {
+  output_type: "clear_output";
+  wait?: boolean;
+}
+
+export type Output = StreamOutput | RichOutput | ErrorOutput | ClearOutput;
+
+export type CellRole = "user" | "tool" | "assistant";
+export type CellStatus = "running" | "ok" | "error" | "interrupted" | "timeout" | "died";
+export type TurnStatus = "running" | "ok" | "error" | "cancelled" | "limit";
+export type SandboxState = "ready" | "busy" | "closing" | "closed";
+
+export interface SandboxInfo {
+  id: string;
+  state: SandboxState;
+  template: string;
+  created_at: string;
+  expires_at: string | null;
+  last_active_at: string | null;
+  title: string | null;
+  end: { reason: string; message: string; at: string } | null;
+}
+
+export interface TemplateInfo {
+  name: string;
+  display_name: string;
+  description: string;
+  default: boolean;
+  state: "ready" | "loading" | "failed";
+}
+
+export interface ModelChoice {
+  name: string;
+  label: string;
+}
+
+export interface Capabilities {
+  isolation?: string;
+  models: { default: string; available: ModelChoice[] };
+}
+
+export interface TurnInfo {
+  turn_id: string;
+  status: TurnStatus;
+  message: string;
+  model: string | null;
+  started_at: string | null;
+  ended_at: string | null;
+  usage: Usage | null;
+  error?: string | null;
+}
+
+export interface Usage {
+  input_tokens?: number;
+  output_tokens?: number;
+  requests?: number;
+}
+
+export interface FileEntry {
+  name: string;
+  type: "file" | "directory" | "symlink" | "other";
+  size: number;
+  modified: string | number;
+}
+
+// One line of a turn's stream. `seq` counts from 0 per turn, `ts` is milliseconds since the epoch. Types that
+// are not known are skipped, so that an older page can read a newer service.
+export interface ChatEvent {
+  type: string;
+  data: Record<string, unknown>;
+  seq: number;
+  ts: number;
+}
+
+export interface NotebookCell {
+  id?: string;
+  cell_type: "markdown" | "code" | "raw";
+  source: string | string[];
+  execution_count?: number | null;
+  outputs?: Output[];
+  metadata?: {
+    podflare_nb?: {
+      role?: CellRole;
+      turn_id?: string | null;
+      status?: CellStatus;
+      operator?: string | null;
+      tool_call_id?: string | null;
+      language?: string;
+    };
+    execution?: Record<string, string>;
+  };
+}
+
+export interface Notebook {
+  cells: NotebookCell[];
+  metadata?: Record<string, unknown>;
+}

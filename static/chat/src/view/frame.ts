@@ -1,0 +1,150 @@
+// The frame of the page: header, scrolling conversation, composer, sidebar and files as drawers on a small screen.
+// Keeps the end in view while a turn writes, unless the person scrolled away. Above: page.
+
+import type { SandboxInfo } from "../core/wire.js";
+import { h, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { menu } from "./menu.js";
+
+export interface FrameOptions {
+  parts: Record<"sidebar" | "cells" | "composer" | "files" | "toasts", HTMLElement>;
+  notebook(format: string): void;
+  toggleFiles(): void;
+  newSandbox(): void;
+  retry(): void;
+}
+
+export interface FrameState {
+  sandbox: SandboxInfo | undefined;
+  busy: boolean;
+  loading: boolean;
+  problem: string | null;
+}
+
+const NEAR = 120; // pixels from the end that count as being there
+
+export class Frame {
+  readonly element: HTMLElement;
+  private readonly title = h("h1", { class: "title" });
+  private readonly detail = h("p", { class: "title-detail" });
+  private readonly status = h("p", { class: "off-screen", role: "status", "aria-live": "polite" });
+  private readonly scroller: HTMLElement;
+  private readonly welcomeSlot = h("div", { class: "welcome-slot" });
+  private readonly loading = h("div", { class: "loading", role: "status" }, h("span", { class: "spinner" }), "Opening the notebook …");
+  private readonly problem = h("div", { class: "notice notice-error", role: "alert" });
+  private readonly closed = h("div", { class: "notice notice-closed" });
+  private readonly latest: HTMLElement;
+  private readonly filesButton: HTMLButtonElement;
+  private readonly downloads: HTMLElement;
+  private readonly menuButton: HTMLButtonElement;
+  private wasBusy = false;
+  private sticking = true;
+
+  constructor(private readonly options: FrameOptions) {
+    const { parts } = options;
+    this.menuButton = iconButton("menu", "My sandboxes", () => this.setDrawer(!this.element.classList.contains("drawer-open")));
+    this.menuButton.classList.add("drawer-button");
+    this.menuButton.setAttribute("aria-controls", "sidebar");
+    this.filesButton = iconButton("files", "Files", () => options.toggleFiles());
+    this.filesButton.setAttribute("aria-controls", "files-panel");
+    this.downloads = menu(iconButton("download", "Download the notebook"), () => [
+      { label: "Notebook", detail: ".ipynb", act: () => options.notebook("ipynb") },
+      { label: "Web page", detail: ".html", act: () => options.notebook("html") },
+      { label: "Markdown", detail: ".md", act: () => options.notebook("md") },
+      { label: "Script", detail: ".py", act: () => options.notebook("py") },
+    ]);
+    this.latest = h("button", { type: "button", class: "latest", hidden: true, "aria-label": "To the latest", onclick: () => this.stickToEnd() }, icon("down"));
+    this.scroller = h("div", { class: "scroller", tabindex: "-1" },
+      h("div", { class: "column", role: "log", "aria-live": "off", "aria-label": "Conversation" },
+        this.welcomeSlot, this.loading, this.problem, parts.cells, this.closed),
+      h("div", { class: "dock" }, this.latest, parts.composer));
+    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.filesButton, this.downloads);
+    const main = h("main", { class: "main" }, header, this.scroller, this.status);
+    const shade = h("div", { class: "shade", onclick: () => this.closeDrawer() });
+    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.files, parts.toasts);
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.element.classList.contains("drawer-open")) {
+        event.stopPropagation();
+        this.closeDrawer();
+        this.menuButton.focus();
+      }
+    });
+  }
+
+  update(state: FrameState): void {
+    const { sandbox } = state;
+    const title = sandbox?.title?.replace(/\s+/g, " ").trim() || "New notebook";
+    setText(this.title, title);
+    document.title = sandbox?.title ? `${title.slice(0, 60)} · podflare_nb` : "podflare_nb";
+    setText(this.detail, sandbox ? `${sandbox.template} · ${state.busy ? "running" : sandbox.state}` : "Starts with your first message");
+    this.downloads.hidden = sandbox === undefined;
+    this.loading.hidden = !state.loading;
+    this.showProblem(state.problem);
+    this.showClosed(sandbox);
+    if (state.busy && !this.wasBusy) this.say("Running.");
+    this.wasBusy = state.busy;
+    this.element.classList.toggle("busy", state.busy);
+  }
+
+  say(sentence: string): void {
+    this.status.textContent = sentence;
+  }
+
+  setWelcome(content: HTMLElement | null): void {
+    this.welcomeSlot.replaceChildren(...(content ? [content] : []));
+  }
+
+  setFilesShown(shown: boolean): void {
+    this.filesButton.setAttribute("aria-expanded", String(shown));
+    this.element.classList.toggle("files-open", shown);
+  }
+
+  closeDrawer(): void {
+    this.setDrawer(false);
+  }
+
+  // Draws, and stays at the end where it was there before.
+  keepEnd(draw: () => void): void {
+    draw();
+    if (this.sticking) this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.scrolled();
+  }
+
+  stickToEnd(): void {
+    this.sticking = true;
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  private scrolled(): void {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.sticking = scrollHeight - scrollTop - clientHeight < NEAR;
+    this.latest.hidden = this.sticking;
+  }
+
+  private setDrawer(open: boolean): void {
+    this.element.classList.toggle("drawer-open", open);
+    this.menuButton.setAttribute("aria-expanded", String(open));
+    if (open) this.options.parts.sidebar.querySelector<HTMLElement>("button, a")?.focus();
+  }
+
+  private showProblem(sentence: string | null): void {
+    this.problem.hidden = sentence === null;
+    if (sentence === null || this.problem.dataset["says"] === sentence) return;
+    this.problem.dataset["says"] = sentence;
+    this.problem.replaceChildren(h("span", {}, sentence), h("button", { type: "button", class: "link", onclick: () => this.options.retry() }, "Try again"));
+  }
+
+  private showClosed(sandbox: SandboxInfo | undefined): void {
+    this.closed.hidden = sandbox?.state !== "closed";
+    if (this.closed.hidden || this.closed.dataset["id"] === sandbox?.id) return;
+    this.closed.dataset["id"] = sandbox?.id ?? "";
+    const why = sandbox?.end?.message || "This sandbox is closed.";
+    this.closed.replaceChildren(h("span", {}, `${why} Its notebook stays readable.`),
+      h("button", { type: "button", class: "link", onclick: () => this.options.newSandbox() }, "New sandbox"));
+  }
+}
+
+function iconButton(name: "menu" | "files" | "download", label: string, act?: () => void): HTMLButtonElement {
+  return h("button", { type: "button", class: "quiet icon-button", "aria-label": label, title: label, onclick: act }, icon(name));
+}

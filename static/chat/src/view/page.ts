@@ -1,0 +1,309 @@
+// The page: puts the parts together and decides what happens when. The one file here that knows everyone.
+// Above: main. Below: core/ (what is), the other views (how it looks).
+
+import { type Api, ApiError } from "../core/api.js";
+import { asApiError, Conversation } from "../core/conversation.js";
+import { FileStore } from "../core/file_store.js";
+import { SandboxList } from "../core/sandbox_list.js";
+import type { Capabilities, SandboxInfo, TemplateInfo } from "../core/wire.js";
+import { Composer } from "./composer.js";
+import { ConversationView } from "./conversation_view.js";
+import { askForKey, confirmDialog, enlarge, showShortcuts } from "./dialogs.js";
+import { acceptDrops } from "./drops.js";
+import { FilesPanel } from "./files_panel.js";
+import { Frame } from "./frame.js";
+import { Sidebar } from "./sidebar.js";
+import { listenForShortcuts } from "./shortcuts.js";
+import { themeButton } from "./theme.js";
+import { Toasts } from "./toasts.js";
+import { welcome } from "./welcome.js";
+
+const LIST_EVERY = 15_000;
+const TICK = 200;
+
+export class Page {
+  readonly element: HTMLElement;
+  private readonly toasts = new Toasts();
+  private readonly frame: Frame;
+  private readonly sidebar: Sidebar;
+  private readonly composer: Composer;
+  private readonly files: FilesPanel;
+  private readonly store: FileStore;
+  private readonly list: SandboxList;
+  private readonly conversation: Conversation;
+  private readonly cells: ConversationView;
+  private templates: TemplateInfo[] = [];
+  private drawing = false;
+  private sending = false;
+  private asking = false;
+  private welcomeFor = "";
+
+  constructor(private readonly api: Api, private readonly keepKey: (key: string) => void) {
+    this.store = new FileStore(api);
+    this.list = new SandboxList(api, () => this.draw());
+    this.conversation = new Conversation(api, () => this.draw(), (problem) => this.fail(problem), waitFor);
+    this.cells = new ConversationView({
+      approve: (approved) => this.attempt(() => this.conversation.approve(approved)),
+      retryNow: () => this.conversation.retryNow(),
+    });
+    this.sidebar = new Sidebar({
+      open: (id) => this.open(id),
+      create: (template) => this.attempt(async () => this.open((await this.list.create(template)).id)),
+      close: (sandbox) => this.attempt(() => this.close(sandbox)),
+      more: () => this.attempt(() => this.list.more()),
+      shortcuts: showShortcuts,
+    }, themeButton(localStorage));
+    this.composer = new Composer({
+      send: (message) => void this.send(message),
+      stop: () => this.stop(),
+      pickFiles: (picked) => void this.upload(picked),
+    }, localStorage);
+    this.files = new FilesPanel(this.store, {
+      upload: () => this.composer.element.querySelector<HTMLInputElement>("input[type=file]")?.click(),
+      download: (path, name) => this.download(this.store.url(this.conversation.sandboxId ?? "", path), name),
+      hide: () => this.showFiles(false),
+    });
+    this.frame = new Frame({
+      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, toasts: this.toasts.element },
+      notebook: (format) => this.downloadNotebook(format),
+      toggleFiles: () => this.showFiles(!this.element.classList.contains("files-open")),
+      newSandbox: () => this.sidebarCreate(),
+      retry: () => this.open(this.conversation.sandboxId),
+    });
+    this.element = this.frame.element;
+  }
+
+  async start(): Promise<void> {
+    listenForShortcuts({
+      newSandbox: () => this.sidebarCreate(),
+      stop: () => this.stop(),
+      focusMessage: () => this.composer.field.focus(),
+      help: showShortcuts,
+    });
+    acceptDrops(this.element, (dropped) => void this.upload(dropped));
+    this.element.addEventListener("click", (event) => {
+      const picture = (event.target as Element).closest(".out-picture")?.querySelector("img");
+      if (picture) enlarge(picture);
+    });
+    window.addEventListener("hashchange", () => this.open(sandboxInAddress()));
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) void this.keepCurrent(); });
+    setInterval(() => { if (!document.hidden) void this.keepCurrent(); }, LIST_EVERY);
+    setInterval(() => { if (this.conversation.running) this.draw(); }, TICK); // elapsed times
+    this.draw();
+    await this.connect();
+  }
+
+  private async connect(): Promise<void> {
+    try {
+      const [capabilities, templates] = await Promise.all([
+        this.api.json<Capabilities>("GET", "/capabilities"),
+        this.api.json<{ templates: TemplateInfo[] }>("GET", "/templates"),
+        this.list.refresh(),
+      ]);
+      this.templates = templates.templates;
+      this.sidebar.setTemplates(templates.templates);
+      this.sidebar.setNote(capabilities.isolation === "none" ? "No isolation: code runs as you." : "");
+      this.composer.setModels(capabilities.models.available, capabilities.models.default);
+      this.open(sandboxInAddress());
+      this.composer.focus();
+    } catch (reason) {
+      this.fail(asApiError(reason), () => void this.connect());
+    }
+  }
+
+  // null: a conversation that gets its sandbox with its first message.
+  private open(id: string | null): void {
+    this.frame.closeDrawer();
+    if (id === this.conversation.sandboxId && this.conversation.problem === null && id !== null) return;
+    if (sandboxInAddress() !== id) history.pushState(null, "", id === null ? location.pathname : `#${id}`);
+    this.frame.stickToEnd();
+    void this.conversation.open(id);
+    if (id !== null) void this.list.get(id).catch(() => undefined); // the notebook's own request tells what is wrong
+    void this.files.show(id);
+    this.composer.focus();
+  }
+
+  private async send(message: string): Promise<void> {
+    this.toasts.clear();
+    this.frame.stickToEnd();
+    this.sending = true;
+    this.draw();
+    const model = this.composer.chosenModel;
+    try {
+      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create(null));
+      const sent = this.conversation.send(message, { model, approve: this.composer.asks ? "ask" : "auto" });
+      void this.list.refresh().catch(() => undefined); // only to show it as running sooner; the poll comes anyway
+      await sent;
+      this.announceEnd();
+    } catch (reason) {
+      this.composer.put(message);
+      this.fail(asApiError(reason), () => void this.send(message));
+    } finally {
+      this.sending = false;
+      this.draw();
+      void this.keepCurrent();
+      void this.files.refresh();
+    }
+  }
+
+  // The first message's or file's new sandbox becomes the open one.
+  private async adopt(sandbox: SandboxInfo): Promise<void> {
+    history.pushState(null, "", `#${sandbox.id}`);
+    await this.conversation.open(sandbox.id);
+    void this.files.show(sandbox.id);
+  }
+
+  private sidebarCreate(): void {
+    this.attempt(async () => this.open((await this.list.create(null)).id));
+  }
+
+  private async close(sandbox: SandboxInfo): Promise<void> {
+    const sure = await confirmDialog("Close this sandbox?", "Its kernel ends, and its variables and files are gone. The notebook stays readable.", "Close it");
+    if (sure) await this.list.close(sandbox.id);
+  }
+
+  private stop(): void {
+    if (this.conversation.running) this.attempt(() => this.conversation.cancel());
+  }
+
+  private async upload(files: File[]): Promise<void> {
+    if (files.length === 0) return;
+    try {
+      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create(null));
+    } catch (reason) {
+      this.fail(asApiError(reason), () => void this.upload(files));
+      return;
+    }
+    const sandboxId = this.conversation.sandboxId ?? "";
+    for (const file of files) {
+      const chip = this.composer.addChip(file.name);
+      try {
+        await this.store.upload(sandboxId, file.name, file, (fraction) => chip.progress(fraction));
+        chip.done();
+        this.frame.say(`${file.name} is uploaded.`);
+      } catch (reason) {
+        chip.failed();
+        this.fail(asApiError(reason), () => void this.upload([file]));
+      }
+    }
+    void this.files.refresh();
+  }
+
+  private showFiles(shown: boolean): void {
+    this.files.element.hidden = !shown;
+    this.frame.setFilesShown(shown);
+    if (shown) void this.files.show(this.conversation.sandboxId);
+  }
+
+  private downloadNotebook(format: string): void {
+    const id = this.conversation.sandboxId;
+    if (id === null) return;
+    const title = this.list.find(id)?.title?.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 40) || "notebook";
+    this.download(this.api.url(`/sandboxes/${id}/notebook.${format}`), `${title}.${format}`);
+  }
+
+  // With a login cookie the browser streams it to disk; with a typed key the page has to carry the key itself.
+  private download(url: string, name: string): void {
+    if (!this.api.hasKey) {
+      save(url, name);
+      return;
+    }
+    this.attempt(async () => {
+      const response = await this.api.request("GET", url.slice(this.api.url("").length));
+      const local = URL.createObjectURL(await response.blob());
+      save(local, name);
+      setTimeout(() => URL.revokeObjectURL(local), 60_000);
+    });
+  }
+
+  // The list again; and the notebook, when cells may have come from elsewhere (JupyterLab, the API, another tab).
+  private async keepCurrent(): Promise<void> {
+    const { sandboxId } = this.conversation;
+    const before = this.list.find(sandboxId);
+    try {
+      await this.list.refresh();
+    } catch (reason) {
+      if (reason instanceof ApiError && reason.status === 401) this.fail(reason);
+      return; // the next poll tells; a toast every few seconds would not help
+    }
+    const after = this.list.find(sandboxId);
+    const moved = before !== undefined && after !== undefined && before.last_active_at !== after.last_active_at;
+    if (moved && sandboxId === this.conversation.sandboxId && !this.sending && !this.conversation.running) await this.conversation.reload();
+  }
+
+  private attempt(action: () => Promise<unknown>): void {
+    action().catch((reason: unknown) => this.fail(asApiError(reason), () => this.attempt(action)));
+  }
+
+  private fail(problem: ApiError, retry?: () => void): void {
+    if (problem.status === 401) void this.login();
+    else this.toasts.error(problem.message, retry);
+  }
+
+  private async login(): Promise<void> {
+    if (this.asking) return;
+    this.asking = true;
+    const key = await askForKey(this.api.hasKey);
+    this.asking = false;
+    this.api.useKey(key);
+    this.keepKey(key);
+    await this.connect();
+  }
+
+  private announceEnd(): void {
+    const last = [...this.conversation.transcript.turns.values()].at(-1);
+    const says: Record<string, string> = { ok: "The answer is complete.", cancelled: "Stopped.", limit: "Stopped at a limit.", error: "The turn failed." };
+    this.frame.say(says[last?.status ?? "ok"] ?? "");
+  }
+
+  // Many events, one drawing a frame.
+  private draw(): void {
+    if (this.drawing) return;
+    this.drawing = true;
+    const soon = document.hidden ? (act: () => void) => setTimeout(act, TICK) : requestAnimationFrame;
+    soon(() => {
+      this.drawing = false;
+      this.redraw();
+    });
+  }
+
+  private redraw(): void {
+    const now = this.api.now();
+    const { conversation } = this;
+    const sandbox = this.list.find(conversation.sandboxId);
+    const busy = conversation.running || this.sending;
+    const closed = sandbox?.state === "closed" || sandbox?.state === "closing";
+    this.sidebar.update(this.list.sandboxes, conversation.sandboxId, this.list.hasMore, now);
+    this.frame.keepEnd(() => this.cells.update(conversation.transcript, conversation.lost, now));
+    this.composer.update({ running: busy, closed });
+    this.frame.update({ sandbox, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
+    this.drawWelcome(sandbox, busy || closed || conversation.loading || conversation.problem !== null || conversation.transcript.cells.length > 0);
+  }
+
+  private drawWelcome(sandbox: SandboxInfo | undefined, hide: boolean): void {
+    const template = sandbox?.template ?? this.templates.find((one) => one.default)?.name ?? "";
+    const wanted = hide || this.templates.length === 0 ? "" : `${template} ${this.composer.chosenModel}`;
+    if (wanted === this.welcomeFor) return;
+    this.welcomeFor = wanted;
+    const agent = this.composer.chosenModel !== "direct";
+    this.frame.setWelcome(wanted === "" ? null : welcome(template, agent, (message) => void this.send(message)));
+  }
+}
+
+function sandboxInAddress(): string | null {
+  return /^#(sbx_[0-9a-f]{32})$/.exec(location.hash)?.[1] ?? null;
+}
+
+function save(url: string, name: string): void {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+}
+
+function waitFor(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+  });
+}

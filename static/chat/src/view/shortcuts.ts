@@ -1,0 +1,22 @@
+// The page's keys. Nothing fires while a dialog is open; `?` only outside of fields.
+
+export interface ShortcutActions {
+  newSandbox(): void;
+  stop(): void;
+  focusMessage(): void;
+  help(): void;
+}
+
+export function listenForShortcuts(actions: ShortcutActions): void {
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    const command = (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    const writing = event.target instanceof HTMLTextAreaElement || event.target instanceof HTMLInputElement;
+    if (command && event.key.toLowerCase() === "k") actions.newSandbox();
+    else if (command && event.key === "/") actions.focusMessage();
+    else if (event.key === "Escape") actions.stop();
+    else if (event.key === "?" && !writing) actions.help();
+    else return;
+    event.preventDefault();
+  });
+}

@@ -1,0 +1,145 @@
+"""Every attack meets the jail, and its negative control shows that it is a real one."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+
+from podflare_nb.provisioning.client import Supervisor
+from podflare_nb.provisioning.limits import Limits
+
+from ..provisioning.conftest import KernelClient, new_directories, templates
+from .attacks import KERNEL_SURFACE, MEMORY, ON_THE_HOST, OTHER_TENANTS, PRELUDE, RESOURCES, SECRETS
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="jails need root"),
+]
+ALL = [*KERNEL_SURFACE, *OTHER_TENANTS, *SECRETS, *RESOURCES]
+LIMITS = Limits(memory_mib=256, pids=60, disk_mib=64, inodes=4000)
+MARKER = "a-secret-of-the-server-5f2c"
+SECONDS = 60
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def supervisors():
+    """One supervisor for each set of layers left out, started when it is first asked for."""
+    running = {}
+
+    async def get(without=()):
+        if without not in running:
+            running[without] = await Supervisor.start(templates(), without=without, **new_directories())
+        return running[without]
+
+    os.environ["PODFLARE_NB_ATTACK_MARKER"] = MARKER
+    yield get
+    del os.environ["PODFLARE_NB_ATTACK_MARKER"]
+    for supervisor in running.values():
+        await supervisor.aclose()
+
+
+@pytest.fixture(scope="module")
+def host_port():
+    """A server of the host that sandboxes must not reach."""
+    with socket.create_server(("0.0.0.0", 0)) as server:  # every address of the host
+        yield server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@asynccontextmanager
+async def sandbox(supervisor, limits=LIMITS):
+    kernel = await supervisor.acquire("python-minimal", limits=limits)
+    client = KernelClient(kernel)
+    try:
+        yield kernel, client
+    finally:
+        client.close()
+        await kernel.kill()
+
+
+def addresses_of_this_host():
+    found = {"127.0.0.1"}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # no packet is sent: it only picks the address
+            found.add(sock.getsockname()[0])
+        except OSError:
+            pass  # a host without a network has no other
+    return sorted(found)
+
+
+def told(source, facts):
+    for name, fact in facts.items():
+        source = source.replace("{" + name + "}", str(fact))
+    return source
+
+
+async def answer(supervisor, attack, facts):
+    async with sandbox(supervisor) as (neighbour, neighbour_client), sandbox(supervisor) as (_, client):
+        facts = {**facts, "neighbour_pid": neighbour.pid}
+        if attack.prepares:
+            prepared = await neighbour_client.run(told(attack.prepares, facts))
+            assert prepared.error is None, prepared
+        outcome = await client.run(PRELUDE + told(attack.source, facts), SECONDS)
+        assert outcome.error is None, outcome
+        return outcome.text
+
+
+def answer_on_the_host(attack, facts):
+    """The same source in a plain process of this host, which a descriptor leads from, too."""
+    outside = os.open("/", os.O_RDONLY)
+    neighbour = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    try:
+        source = PRELUDE + told(attack.source, {**facts, "neighbour_pid": neighbour.pid})
+        return subprocess.run([sys.executable, "-c", source], pass_fds=[outside], capture_output=True,
+                              text=True, timeout=SECONDS, check=True).stdout  # fmt: skip
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+        os.close(outside)
+
+
+@pytest.fixture(scope="module")
+def facts(host_port, free_port):
+    return {"host_port": host_port, "port": free_port, "host_addresses": addresses_of_this_host(), "marker": MARKER}
+
+
+@pytest.mark.parametrize("attack", ALL, ids=str)
+async def test_the_jail_holds_against(supervisors, attack, facts):
+    text = await answer(await supervisors(), attack, facts)
+    assert text.startswith("HELD"), text
+
+
+@pytest.mark.parametrize("attack", ALL, ids=str)
+async def test_without_its_layer_it_does_not_hold_against(supervisors, attack, facts):
+    if attack.without == ON_THE_HOST:
+        text = answer_on_the_host(attack, facts)
+    else:
+        text = await answer(await supervisors(attack.without), attack, facts)
+    assert text.startswith("BROKEN"), text
+
+
+@pytest.mark.parametrize("attack", MEMORY, ids=str)
+async def test_the_limit_ends_a_kernel_that_takes_too_much(supervisors, attack):
+    async with sandbox(await supervisors()) as (kernel, client):
+        running = asyncio.ensure_future(client.run(PRELUDE + attack.source, SECONDS))
+        end = await asyncio.wait_for(asyncio.shield(kernel.exited), SECONDS)
+        running.cancel()
+    assert end.cause == "oom"
+
+
+@pytest.mark.parametrize("attack", MEMORY, ids=str)
+async def test_without_the_limit_a_kernel_may_take_as_much(supervisors, attack):
+    async with sandbox(await supervisors(attack.without)) as (_, client):
+        outcome = await client.run(PRELUDE + attack.source, SECONDS)
+    assert outcome.text.startswith("BROKEN"), outcome

@@ -1,0 +1,184 @@
+"""The conversation on the page: turns that run, break, stop, ask, are refused. Scripted service."""
+
+import re
+
+from chat_page import ask, open_page, outputs, send
+from fake_service import CUT, HOLD, KEY, FakeService, code, says, stream
+from playwright.sync_api import Page, expect
+
+WRITES_ON = re.compile(r"running")
+
+
+def test_a_turn_fills_its_cells_while_it_runs(page: Page, fake: FakeService):
+    fake.scripts["count"] = [
+        *code("c1", "count()", stream("one\n"), HOLD, stream("two\n"), count=7),
+        *says("a1", "That was ", "**all**."),
+    ]
+    open_page(page, fake.url)
+    send(page, "count")
+
+    expect(outputs(page)).to_have_text("one")
+    expect(page.locator(".cell-state")).to_have_text(WRITES_ON)
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+
+    fake.release()
+    expect(outputs(page)).to_have_text("one\ntwo")
+    expect(page.locator(".count")).to_have_text("[7]")
+    expect(page.locator(".cell-assistant strong")).to_have_text("all")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_a_torn_stream_is_taken_up_again_without_loss_or_repetition(page: Page, fake: FakeService):
+    fake.scripts["long"] = [*code("c1", "f()", stream("a\n"), CUT, stream("b\n"), HOLD, stream("c\n"))]
+    open_page(page, fake.url)
+    send(page, "long")
+
+    expect(outputs(page)).to_have_text("a\nb")
+    fake.release()
+    expect(outputs(page)).to_have_text("a\nb\nc")
+    expect(page.get_by_text("The connection is lost")).to_have_count(0)
+
+
+def test_a_reload_in_mid_turn_shows_the_notebook_and_follows_the_turn(page: Page, fake: FakeService):
+    fake.scripts["before"] = code("c0", "x = 1", stream("kept\n"))
+    fake.scripts["now"] = code("c1", "f()", stream("first\n"), HOLD, stream("last\n"))
+    open_page(page, fake.url)
+    ask(page, "before")
+    send(page, "now")
+    expect(outputs(page)).to_have_text("first")
+
+    page.reload()
+
+    expect(page.locator(".cell-code .outputs").first).to_have_text("kept")
+    expect(outputs(page)).to_have_text("first")
+    fake.release()
+    expect(outputs(page)).to_have_text("first\nlast")
+    expect(page.locator(".cell-code")).to_have_count(2)
+
+
+def test_escape_stops_the_turn(page: Page, fake: FakeService):
+    fake.scripts["for ever"] = code("c1", "while True: pass", stream("busy\n"), HOLD)
+    open_page(page, fake.url)
+    send(page, "for ever")
+    expect(outputs(page)).to_have_text("busy")
+
+    page.keyboard.press("Escape")
+
+    expect(page.locator(".turn-problem")).to_have_text("Stopped.")
+    expect(page.locator(".cell-state")).to_contain_text("stopped")
+
+
+def test_a_message_that_the_service_refuses_comes_back_with_its_sentence(page: Page, fake: FakeService):
+    fake.refuse["POST .*/chat$"] = (
+        429,
+        {"error": "You have 5 turns running; wait for one.", "code": "quota", "details": {}},
+    )
+    open_page(page, fake.url)
+    send(page, "please")
+
+    expect(page.get_by_text("You have 5 turns running; wait for one.")).to_be_visible()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("please")
+    fake.refuse.clear()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".cell-user")).to_contain_text("please")
+
+
+def test_a_missing_key_is_asked_for_with_where_to_find_it(page: Page, fake: FakeService):
+    fake.open_keys = False
+    page.goto(fake.url)
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("printed when the service started")
+
+    dialog.get_by_label("Key").fill("wrong")
+    dialog.get_by_role("button", name="Open my notebooks").click()
+    expect(page.get_by_role("dialog")).to_contain_text("was not accepted")
+    page.get_by_role("dialog").get_by_label("Key").fill(KEY)
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".welcome")).to_be_visible()
+    page.reload()
+    expect(page.locator(".welcome")).to_be_visible()
+
+
+def test_a_closed_sandbox_stays_readable_and_takes_no_message(page: Page, fake: FakeService):
+    fake.scripts["hello"] = code("c1", "print('hello')", stream("hello\n"))
+    open_page(page, fake.url)
+    ask(page, "hello")
+    fake.close(next(iter(fake.sandboxes.values())))
+
+    page.reload()
+
+    expect(outputs(page)).to_have_text("hello")
+    expect(page.get_by_text("It was idle for 30 minutes. Its notebook stays readable.")).to_be_visible()
+    expect(page.get_by_label("Message", exact=True)).to_be_disabled()
+
+
+def test_a_run_waits_for_the_persons_yes(page: Page, fake: FakeService):
+    fake.models = [{"name": "test:model", "label": "Test"}, {"name": "direct", "label": "Direct"}]
+    request = {"tool_call_id": "call-1", "source": "rm -rf data", "language": "bash"}
+    fake.scripts["clean up"] = [
+        {"type": "approval-request", "data": request},
+        HOLD,
+        *code("c1", "%%bash\nrm -rf data", stream("gone\n")),
+    ]
+    open_page(page, fake.url)
+    page.get_by_label("Ask first").check()
+    send(page, "clean up")
+
+    question = page.get_by_role("alertdialog")
+    expect(question).to_contain_text("rm -rf data")
+    question.get_by_role("button", name="Run it").click()
+
+    expect(outputs(page)).to_have_text("gone")
+    expect(question).to_have_count(0)
+    assert fake.approvals == [{"tool_call_id": "call-1", "approved": True}]
+    assert fake.sent == [{"message": "clean up", "model": "test:model", "approve": "ask"}]
+
+
+def test_code_that_ran_as_it_was_sent_is_shown_once(page: Page, fake: FakeService):
+    message = "Count them:\n```python\nlen(rows)\n```"
+    fake.scripts[message] = code("c1", "len(rows)", stream("3\n"))
+    open_page(page, fake.url)
+    page.get_by_label("Message", exact=True).fill(message)
+    page.get_by_role("button", name="Send").click()
+
+    expect(outputs(page)).to_have_text("3")
+    expect(page.locator(".cells").get_by_text("len(rows)")).to_have_count(1)
+    expect(page.locator(".cell-user")).to_have_text(re.compile(r"Count them:\s*python, 1 line ↓"))
+
+
+def test_an_uploaded_file_lands_in_the_workspace_and_is_mentioned_to_the_agent(page: Page, fake: FakeService):
+    fake.models = [{"name": "test:model", "label": "Test"}, {"name": "direct", "label": "Direct"}]
+    open_page(page, fake.url)
+    page.locator("input[type=file]").set_input_files({"name": "été 1.csv", "mimeType": "text/csv", "buffer": b"a\n1\n"})
+    expect(page.locator(".chip[data-file]")).to_contain_text("été 1.csv")
+    page.get_by_role("button", name="Files", exact=True).click()
+    expect(page.get_by_role("complementary")).to_contain_text("été 1.csv")
+    send(page, "read it")
+
+    expect(page.locator(".cell-user")).to_contain_text("New in the workspace: été 1.csv")
+    (sandbox,) = fake.sandboxes.values()
+    assert sandbox.files == {"été 1.csv": b"a\n1\n"}
+
+
+def test_the_notebook_is_downloaded_under_its_title(page: Page, fake: FakeService):
+    fake.scripts["sum it up"] = code("c1", "1 + 1")
+    open_page(page, fake.url)
+    ask(page, "sum it up")
+
+    page.get_by_role("button", name="Download the notebook").click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="Notebook").click()
+
+    assert download.value.suggested_filename == "sum-it-up.ipynb"
+
+
+def test_the_page_works_under_a_prefix(page: Page):
+    service = FakeService()
+    service.scripts["hello"] = code("c1", "print('hello')", stream("hello\n"))
+    with service.serve("/user/ann") as url:
+        open_page(page, f"{url}?token={KEY}")
+        ask(page, "hello")
+        expect(outputs(page)).to_have_text("hello")
+        assert "token" not in page.url
+        assert page.url.startswith(f"{url}#sbx_")

@@ -1,0 +1,26 @@
+import pytest
+
+from podflare_nb.client import UnexpectedAnswerError
+from podflare_nb.client.events import LineSplitter, event_of_line
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_lines_are_whole_however_the_bytes_arrive(size):
+    stream = b'{"a":1}\n\n{"b":"' + b"x" * 50 + b'"}\nrest'
+    splitter = LineSplitter()
+    lines = []
+    for start in range(0, len(stream), size):
+        lines += splitter.feed(stream[start : start + size])
+    assert lines == [b'{"a":1}', b'{"b":"' + b"x" * 50 + b'"}']
+    assert splitter.rest() == b"rest"
+
+
+def test_fields_beside_the_four_are_kept():
+    event = event_of_line(b'{"type":"exit","data":0,"seq":3,"ts":5,"status":"ok"}')
+    assert (event.type, event.data, event.seq, event.ts, event.fields) == ("exit", 0, 3, 5, {"status": "ok"})
+
+
+@pytest.mark.parametrize("line", [b"not json", b"[1]", b'{"data":1}', b'"text"', b'{"type":"x","seq":"y"}'])
+def test_a_line_that_is_no_event_is_named(line):
+    with pytest.raises(UnexpectedAnswerError, match="no event"):
+        event_of_line(line)

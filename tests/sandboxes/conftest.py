@@ -1,0 +1,164 @@
+"""Sandboxes on real kernels, without a supervisor."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from podflare_nb.provisioning.kernelspec import TemplateSpec
+from podflare_nb.sandboxes.creation import CreateSpec
+from podflare_nb.sandboxes.execution import ExecutionRequest, ExecutionResult
+from podflare_nb.sandboxes.manager import SandboxManager
+from podflare_nb.sandboxes.outputs import OutputLimits
+from podflare_nb.sandboxes.settings import ExecutionSettings, SandboxSettings
+
+from .standin import PlainKernels, Spares
+
+SECONDS = 60
+"""No test waits longer for anything."""
+TENANT = "tenant"
+
+
+@dataclass
+class Observed:
+    """An ``ExecutionObserver`` that remembers."""
+
+    started: list[tuple] = field(default_factory=list)
+    outputs: list[tuple] = field(default_factory=list)
+    ended: list[tuple] = field(default_factory=list)
+    end_event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def execution_started(self, cell_id, request, source):
+        self.started.append((cell_id, request, source))
+
+    def execution_output(self, cell_id, output):
+        self.outputs.append((cell_id, output))
+
+    def execution_ended(self, cell_id, result):
+        self.ended.append((cell_id, result))
+        self.end_event.set()
+
+
+class Book:
+    """An in-memory ``SandboxRecords``."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Any] = {}
+
+    def add(self, record):
+        self.records[record.id] = record
+
+    def update(self, sandbox_id, **changes):
+        self.records[sandbox_id] = replace(self.records[sandbox_id], **changes)
+
+    def get(self, sandbox_id):
+        return self.records.get(sandbox_id)
+
+    def page(self, tenant_id, *, limit, before=None, include_closed=False):
+        del before
+        mine = [r for r in self.records.values() if r.tenant_id == tenant_id]
+        return [r for r in reversed(mine) if include_closed or r.ended_at is None][:limit]
+
+
+@dataclass
+class House:
+    """A manager with all that a test looks at beside it."""
+
+    manager: SandboxManager
+    kernels: PlainKernels
+    book: Book
+    observed: dict[str, Observed]
+    ended: list
+
+    async def sandbox(self, **spec):
+        return await self.manager.create(TENANT, CreateSpec(**spec))
+
+
+def template(**changes) -> TemplateSpec:
+    return TemplateSpec(name="plain", display_name="Plain", description="", **changes)
+
+
+def settings(**changes) -> SandboxSettings:
+    execution = ExecutionSettings(
+        grace_seconds=changes.pop("grace_seconds", 2.0),
+        max_queued=changes.pop("max_queued", 100),
+        quiet_seconds=changes.pop("quiet_seconds", 1.0),
+        output=changes.pop("output", OutputLimits()),
+    )
+    return SandboxSettings({"plain": template()}, "plain", execution=execution, **changes)
+
+
+@pytest.fixture(scope="session")
+def spares() -> Iterator[Spares]:
+    spares = Spares()
+    yield spares
+    spares.close()
+
+
+@pytest_asyncio.fixture
+async def make_house(spares) -> AsyncIterator:
+    houses = []
+
+    def make(settings: SandboxSettings, **more) -> House:
+        kernels, book, observed, ended = PlainKernels(spares), Book(), {}, []
+
+        def observer_for(sandbox):
+            observed[sandbox.id] = Observed()
+            return observed[sandbox.id]
+
+        manager = SandboxManager(kernels, book, observer_for, settings, on_end=ended.append, **more)
+        houses.append(House(manager, kernels, book, observed, ended))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        await house.manager.aclose()
+        await house.kernels.aclose()
+
+
+@pytest_asyncio.fixture
+async def house(make_house) -> House:
+    return make_house(settings())
+
+
+@pytest_asyncio.fixture
+async def sandbox(house):
+    return await house.sandbox()
+
+
+@dataclass
+class Ran:
+    """An execution that is over."""
+
+    outputs: list
+    result: ExecutionResult
+    execution: Any
+
+    @property
+    def text(self) -> str:
+        return "".join(o["text"] for o in self.outputs if o["output_type"] == "stream")
+
+
+async def run(sandbox, code: str, **request) -> Ran:
+    async with asyncio.timeout(SECONDS):
+        execution = await sandbox.execute(ExecutionRequest(code, **request))
+        outputs = [output async for output in execution.outputs()]
+        return Ran(outputs, await execution.result(), execution)
+
+
+async def first_output(execution) -> dict:
+    """The first output of an execution that goes on."""
+    async with asyncio.timeout(SECONDS):
+        stream = execution.outputs()
+        output = await anext(stream)
+        await stream.aclose()
+        return output
+
+
+@pytest.fixture
+def workspace(sandbox, house) -> Path:
+    return house.kernels.handles[0].plain.workspace
