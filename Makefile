@@ -29,8 +29,8 @@ check: test lint  ## what CI runs
 bench: $(VENV)/installed-dev  ## ours beside a plain Jupyter server, in one run
 	$(BIN)/python -m bench $(ARGS)
 
-bundle:  ## build the chat page into podflare_nb/static (needs Node.js)
-	cd static && npm ci --no-audit --no-fund && npm run build
+bundle: $(BIN)/uv  ## build the chat page into podflare_nb/static; brings Node.js along where there is none
+	$(BIN)/python static/build.py
 
 doctor: $(VENV)/installed  ## what this machine offers, layer by layer
 	@$(BIN)/podflare-nb doctor
@@ -56,4 +56,4 @@ $(VENV)/installed-dev: $(VENV)/installed $(VENV)/dependencies
 	@touch $@
 
 clean:  ## remove what was built here
-	rm -rf $(VENV) static/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) static/node_modules static/.node .mypy_cache .ruff_cache .pytest_cache

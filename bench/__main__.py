@@ -12,9 +12,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from podflare_nb.client import PodflareError
+
 from . import sections
 from .report import Report
 from .servers import OurServer, PlainServer
+from .wire import WireError
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -36,6 +39,7 @@ def main(arguments: list[str]) -> int:
     # SIGTERM shall clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report()
+    failed = False
     try:
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podflare-bench-")))
@@ -44,9 +48,14 @@ def main(arguments: list[str]) -> int:
             plain = stack.enter_context(PlainServer(scratch / "plain"))
             bench = sections.Bench(ours, plain, report, quick=options.quick)
             for name, section in sections.SECTIONS.items():
-                if not options.only or name in options.only:
-                    say(f"{name} ...")
+                if options.only and name not in options.only:
+                    continue
+                say(f"{name} ...")
+                try:
                     section(bench)
+                except (WireError, PodflareError) as error:
+                    failed = True
+                    say(f"{name} failed: {error}\n{ours.log_tail()}")
     except KeyboardInterrupt:
         say("stopped; what was measured until then:")
     sys.stdout.write(report.table() + "\n")
@@ -55,7 +64,7 @@ def main(arguments: list[str]) -> int:
         options.json.write_text(
             json.dumps({"machine": machine, "quick": options.quick, "rows": report.raw()}, indent=1)
         )
-    return 0
+    return 1 if failed else 0
 
 
 def say(line: str) -> None:

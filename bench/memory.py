@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def jail_mib(pids: list[int]) -> float:
 
 def _namespace(pid: int) -> str | None:
     try:
-        return os.readlink(PROC / str(pid) / "ns" / "pid")
+        return str((PROC / str(pid) / "ns" / "pid").readlink())
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 

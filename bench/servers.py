@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import IO, Self
 
@@ -24,7 +25,7 @@ UNPOOLED = "bench-unpooled"
 """The data science template with a pool of none: every create of it is a pool miss."""
 
 
-class Server:
+class Server(ABC):
     """A context manager around a server process. Subclasses say what to run and when it is ready."""
 
     name: str
@@ -35,30 +36,34 @@ class Server:
         self.process: subprocess.Popen[bytes]
         self._log: IO[bytes]
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Give the command line."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Give what is added to the environment."""
         return {}
 
+    @abstractmethod
     def headers(self) -> dict[str, str]:
         """Give the headers that authenticate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_ready(self, wire: Wire) -> bool:
         """Whether all that is measured has been loaded."""
-        raise NotImplementedError
 
     def wire(self) -> Wire:
         """Open a connection."""
         return Wire(HOST, self.port, self.headers())
 
+    def log_tail(self) -> str:
+        """Give the end of what the server said."""
+        return (self.directory / "log").read_text(errors="replace")[-3000:]
+
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._log = (self.directory / "log").open("wb")
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - the command lines below
             self.command(), cwd=ROOT, env={**os.environ, **self.environment()}, stdin=subprocess.DEVNULL,
             stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -83,8 +88,8 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                tail = (self.directory / "log").read_text(errors="replace")[-3000:]
-                raise SystemExit(f"bench: {self.name} did not start (exit code {self.process.poll()}):\n{tail}")
+                code = self.process.poll()
+                raise SystemExit(f"bench: {self.name} did not start (exit code {code}):\n{self.log_tail()}")
             try:
                 with self.wire() as wire:
                     if self.is_ready(wire):
@@ -111,6 +116,7 @@ class OurServer(Server):
         return f"http://{HOST}:{self.port}/podflare"
 
     def command(self) -> list[str]:
+        """Give the command line."""
         templates = self._write_templates()
         return [
             sys.executable, "-m", "podflare_nb", "serve", "--port", str(self.port), "--api-key", self.key,
@@ -119,6 +125,7 @@ class OurServer(Server):
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
+        """Give what is added to the environment."""
         # A unix socket's path has 107 bytes at most; the temporary directory may be deep.
         return {"PODFLARE_NB_RUNTIME_DIR": str(self._runtime())}
 
@@ -126,9 +133,11 @@ class OurServer(Server):
         return Path("/tmp") / f"pfb-{os.getpid()}"  # noqa: S108 - short, and made private by the service
 
     def headers(self) -> dict[str, str]:
+        """Give the headers that authenticate."""
         return {"Authorization": f"Bearer {self.key}"}
 
     def is_ready(self, wire: Wire) -> bool:
+        """Whether all that is measured has been loaded."""
         states = {one["name"]: one["state"] for one in wire.call("GET", "/podflare/v1/templates")["templates"]}
         return states.get("python-datasci") == "ready" and states.get(UNPOOLED) == "ready"
 
@@ -159,6 +168,7 @@ class PlainServer(Server):
         self.token = secrets.token_urlsafe(24)
 
     def command(self) -> list[str]:
+        """Give the command line."""
         return [
             sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.ip={HOST}",
             f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0",
@@ -169,15 +179,18 @@ class PlainServer(Server):
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
+        """Give what is added to the environment."""
         return {
             "JUPYTER_NO_CONFIG": "1", "JUPYTER_CONFIG_DIR": str(self.directory / "config"),
             "JUPYTER_RUNTIME_DIR": str(self.directory / "runtime"), "IPYTHONDIR": str(self.directory / "ipython"),
         }  # fmt: skip
 
     def headers(self) -> dict[str, str]:
+        """Give the headers that authenticate."""
         return {"Authorization": f"token {self.token}"}
 
     def is_ready(self, wire: Wire) -> bool:
+        """Whether all that is measured has been loaded."""
         return "version" in wire.call("GET", "/api")
 
 

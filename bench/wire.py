@@ -61,7 +61,8 @@ class Answer:
 
 def dechunked(encoded: bytes) -> bytes:
     """Undo HTTP's chunked coding."""
-    parts, rest = [], encoded
+    parts: list[bytes] = []
+    rest = encoded
     while True:
         size, _, rest = rest.partition(b"\r\n")
         length = int(size, 16)

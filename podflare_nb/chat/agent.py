@@ -75,7 +75,7 @@ class ModelAgent:
                     await _follow(run, writer)
                 finally:
                     _tell_usage(run, writer)
-                keep_native(writer.past, run.new_messages())
+                keep_native(writer.past, run.new_messages(), self.limits.history_characters // 2)
         except UsageLimitExceeded:
             return self._limit(writer.turn.usage)
         except (AgentRunError, UserError) as error:

@@ -98,7 +98,7 @@ def is_python(text: str, known_names: Iterable[str] = ()) -> bool:
         return True
     tree = _parsed(_without_magics(code))
     if tree is None:
-        return _reads_like_code(code)
+        return not _FENCE.search(code) and _reads_like_code(code)
     if not tree.body:
         return False  # only comments: "# Plan" is a heading more often than a cell
     known = set(known_names)

@@ -57,11 +57,11 @@ class PastTurn:
 
 
 def newest_within(turns: Sequence[PastTurn], characters: int) -> list[PastTurn]:
-    """The newest turns whose sizes together stay within ``characters``, in their order."""
+    """The newest turns whose sizes together stay within ``characters``, in their order; the last one always."""
     kept: list[PastTurn] = []
     for turn in reversed(turns):
         characters -= turn.size
-        if characters < 0:
+        if characters < 0 and kept:
             break
         kept.append(turn)
     return kept[::-1]
@@ -87,7 +87,7 @@ def turns_of_notebook(notebook: Mapping[str, Any], limit: int) -> list[PastTurn]
 
 
 def _run_of_cell(cell: Mapping[str, Any], source: str, ours: dict[str, Any], limit: int) -> PastRun:
-    told = ours.get("status")
+    told: Any = ours.get("status")
     status: ExecutionStatus = told if told in get_args(ExecutionStatus) else "ok"
     result = ExecutionResult(status=status, exit_code=0 if status == "ok" else 1, execution_count=None)
     bash = source.startswith(BASH_MAGIC)

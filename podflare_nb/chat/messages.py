@@ -27,10 +27,11 @@ def messages_of(turns: Iterable[PastTurn]) -> list[ModelMessage]:
     return messages
 
 
-def keep_native(turn: PastTurn, messages: list[ModelMessage]) -> None:
-    """Keep the provider's own messages of a turn that ended well."""
-    turn.native = list(messages)
-    turn.native_size = len(ModelMessagesTypeAdapter.dump_json(turn.native))
+def keep_native(turn: PastTurn, messages: list[ModelMessage], limit: int) -> None:
+    """Keep the provider's own messages of a turn that ended well; one that is too large is retold by its cells."""
+    size = len(ModelMessagesTypeAdapter.dump_json(messages))
+    if size <= limit:
+        turn.native, turn.native_size = list(messages), size
 
 
 def _retold(turn: PastTurn) -> list[ModelMessage]:

@@ -125,7 +125,7 @@ class Observation:
 
     def _stream(self, text: str) -> None:
         """Whole lines go on; of a line that is rewritten by carriage returns only the last state does."""
-        lines = (self._line + strip_ansi(text)).replace("\r\n", "\n").split("\n")
+        lines = strip_ansi(self._line + text).replace("\r\n", "\n").split("\n")
         for line in lines[:-1]:
             self._text.add(line.rpartition("\r")[2] + "\n")
         rest = lines[-1]

@@ -168,35 +168,53 @@ class ChatService:
         choice: ModelChoice | None,
     ) -> None:
         """The turn's whole life. Whatever happens in it, it has an end that is recorded and told."""
-        loop_time = asyncio.get_running_loop().time
-        writer = TurnWriter(turn, sandbox, transcript, self._limits, loop_time)
+        turn.begun = True
+        writer = TurnWriter(turn, sandbox, transcript, self._limits, asyncio.get_running_loop().time)
         try:
-            try:
-                async with asyncio.timeout_at(turn.deadline) as deadline:
-                    others = tuple(model["name"] for model in self.available_models())
-                    ending = await self._agents.run(writer, transcript, request, choice, others)
-            except Exception as error:  # noqa: BLE001  # the last line of a turn: each becomes its recorded end
-                ending = _ending_of(error, turn, request, self._limits, expired=deadline.expired())
-            except asyncio.CancelledError:
-                by = f" by {turn.cancelled_by}" if turn.cancelled_by else ", because the sandbox or the service ended"
-                ending = Ending("cancelled", f"Cancelled{by}.")
+            ending = await self._work(writer, transcript, request, choice)
+            turn.cancelling = True  # it is ending: a cancel that comes now must not break that off
             await writer.settle()
             writer.end(ending)
             self._agents.remember(turn.sandbox_id, writer.past)
+        except Exception:
+            log.exception("the end of %s could not be recorded", turn.id)
         finally:
-            turn.ending = turn.ending or Ending("error", _INTERNAL, "internal")
+            turn.ending = turn.ending or _cancelled(turn)
             turn.ended_at = datetime.fromtimestamp(self._clock(), UTC)
             turn.log.close()
             turn.over.set()
             self._tasks.pop(turn.id, None)
             self._register.ended(turn)
 
+    async def _work(
+        self, writer: TurnWriter, transcript: Transcript, request: TurnRequest, choice: ModelChoice | None
+    ) -> Ending:
+        """Let the agent work, within the turn's time; whatever it raises is made an ending."""
+        turn = writer.turn
+        deadline = asyncio.timeout_at(turn.deadline)
+        try:
+            if turn.cancelling:  # before the task had its first step
+                return _cancelled(turn)
+            async with deadline:
+                others = tuple(model["name"] for model in self.available_models())
+                return await self._agents.run(writer, transcript, request, choice, others)
+        except Exception as error:  # noqa: BLE001  # each becomes the turn's recorded end, unknown ones are logged
+            return _ending_of(error, turn, request, self._limits, expired=deadline.expired())
+        except asyncio.CancelledError:
+            return _cancelled(turn)
+
     def _cancel(self, turn: Turn, principal: str | None) -> None:
         task = self._tasks.get(turn.id)
         if task is not None and not turn.cancelling:
             turn.cancelling = True
             turn.cancelled_by = principal
-            task.cancel()
+            if turn.begun:  # a task that is cancelled before its first step would never record its end
+                task.cancel()
+
+
+def _cancelled(turn: Turn) -> Ending:
+    by = f" by {turn.cancelled_by}" if turn.cancelled_by else ", because the sandbox or the service ended"
+    return Ending("cancelled", f"Cancelled{by}.")
 
 
 def _ending_of(error: Exception, turn: Turn, request: TurnRequest, limits: TurnLimits, *, expired: bool) -> Ending:

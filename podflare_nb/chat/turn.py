@@ -67,6 +67,7 @@ class Turn:
     ending: Ending | None = None
     ended_at: datetime | None = None
     usage: Usage = field(default_factory=Usage)
+    begun: bool = False
     cancelling: bool = False
     cancelled_by: str | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)

@@ -41,6 +41,7 @@ class TurnWriter:
         self._transcript = transcript
         self._limits = limits
         self._loop_time = loop_time
+        self._begun = False
         self._text_cell: str | None = None
         self._text: list[str] = []
         self._execution: Execution | None = None
@@ -52,6 +53,7 @@ class TurnWriter:
     def begin(self, shown_message: str) -> None:
         """Record and tell the user's message. ``shown_message`` is the message as markdown."""
         turn = self.turn
+        self._begun = True
         cell_id = self._transcript.begin_turn(
             turn.id,
             shown_message,
@@ -154,20 +156,27 @@ class TurnWriter:
 
     def end(self, ending: Ending) -> None:
         """The last record and the last events: afterwards the turn is over."""
-        self.end_text()
         turn = self.turn
-        usage = turn.usage.as_dict() if turn.usage.requests else None
         turn.ending = ending
         self.past.note = ending.message if ending.status != "ok" else None
-        self._transcript.end_turn(turn.id, ending.status, usage=usage, error=ending.message)
+        usage = turn.usage.as_dict() if turn.usage.requests else None
+        try:
+            if not self._begun:
+                self.begin(turn.message)
+            self.end_text()
+            self._transcript.end_turn(turn.id, ending.status, usage=usage, error=ending.message)
+        finally:
+            self._tell_end(ending, usage)
+
+    def _tell_end(self, ending: Ending, usage: dict[str, int] | None) -> None:
         if ending.code is not None:
-            turn.log.append("turn-error", {"code": ending.code, "message": ending.message})
-        data = {"turn_id": turn.id, "status": ending.status, "usage": usage}
+            self.turn.log.append("turn-error", {"code": ending.code, "message": ending.message})
+        data = {"turn_id": self.turn.id, "status": ending.status, "usage": usage}
         if ending.message is not None:
             data["message"] = ending.message
         if ending.limit is not None:
             data["limit"] = ending.limit
-        turn.log.append("turn-end", data)
+        self.turn.log.append("turn-end", data)
 
     def _request(
         self, code: str, language: Language, tool_call_id: str, cell_id: str, decision: Decision | None

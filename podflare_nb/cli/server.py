@@ -119,9 +119,9 @@ def settings(config: ServiceConfig, *, host: str, port: int, verbose: bool) -> C
             "terminals_enabled": False,
             "tornado_settings": {"log_function": log_fault},
         },
-        "KernelSpecManager": {
+        "TemplateSpecManager": {
             "ensure_native_kernel": False,
-            "kernel_dirs": [str(path) for path in kernelspec_dirs(config.template_dirs)],
+            "template_dirs": [str(path) for path in kernelspec_dirs(config.template_dirs)],
         },
         "PodflareApp": {
             "data_dir": str(config.data_dir),

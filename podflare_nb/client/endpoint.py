@@ -1,8 +1,8 @@
 """Which service to call and with which key: arguments, environment and the local data directory, in that order.
 
-A pure decision over what it is given; the one thing that it reads are the two files that a service on this
-machine leaves for its own user: ``api-key``, and ``service.json`` while it runs. A key is only ever paired with the place that it belongs to: the local
-service's key never goes to another host. Stands below the connection.
+A pure decision over what it is given; all that it reads are the two files that a service on this machine leaves
+for its own user: ``api-key``, and ``service.json`` while it runs. A key is only ever paired with the place that it
+belongs to: the local service's key never goes to another host. Stands below the connection.
 """
 
 from __future__ import annotations

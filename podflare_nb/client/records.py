@@ -143,8 +143,8 @@ class FileInfo:
     """file, directory, symlink or other."""
     size: int
     """Bytes; 0 for a directory."""
-    modified: float | None = None
-    """Seconds since the epoch."""
+    modified: str | None = None
+    """ISO 8601 in UTC."""
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -14,6 +15,8 @@ from ..sandboxes.execution import Execution, ExecutionRequest
 from .authorization import authorized
 from .streaming import StreamingHandler, sentence_of
 
+OPENING_SECONDS = 0.1
+TOGETHER_SECONDS = 0.002
 NDJSON = "application/x-ndjson"
 
 
@@ -28,17 +31,31 @@ class ExecHandler(StreamingHandler):
         services = await self.services()
         sandbox = services.sandboxes.get(self.who.tenant.id, sandbox_id)
         execution = await sandbox.execute(execution_request(request, self.who.principal))
+        self.begin_stream(NDJSON)
+        # Whoever waits for a silent cell should at least know that it has begun.
+        opening = asyncio.get_running_loop().call_later(OPENING_SECONDS, self.open_stream)
         try:
-            self.begin_stream(NDJSON)
             await self._follow(execution)
         finally:
+            opening.cancel()
             execution.cancel()
 
     async def _follow(self, execution: Execution) -> None:
         """Send events to the end; what goes wrong on the way is the last event, since the status is sent."""
+        pieces = stream(execution)
         try:
-            async for lines in stream(execution):
-                await self.send(lines)
+            self.write(await anext(pieces))
+            if not execution.done:
+                # Most cells end right after their output: sent together, that is one packet instead of three,
+                # which measured as 0.1 ms of a call of 2.2 ms.
+                await asyncio.wait([asyncio.ensure_future(execution.result())], timeout=TOGETHER_SECONDS)
+            if not execution.done:
+                await self.send(b"")
+            async for lines in pieces:
+                if execution.done:
+                    self.write(lines)
+                else:
+                    await self.send(lines)
         except Exception as error:
             if not self._headers_written:
                 raise

@@ -33,6 +33,11 @@ class StreamingHandler(PodflareHandler):
             stream.set_nodelay(True)
         self._task = asyncio.current_task()
 
+    def open_stream(self) -> None:
+        """Send the headers now, if nothing has been sent yet."""
+        if not self._headers_written and not self._finished:
+            self.flush()
+
     def _socket(self) -> IOStream | None:
         stream = getattr(self.request.connection, "stream", None)
         return stream if isinstance(stream, IOStream) else None
@@ -59,7 +64,12 @@ class StreamingHandler(PodflareHandler):
     async def finish_stream(self) -> None:
         """End the answer; the content type stays as it was set."""
         content_type = self._headers.get("Content-Type", "application/octet-stream")
+        # What was not sent yet goes out with the end.
         await self.finish(set_content_type=content_type)
+
+    def compute_etag(self) -> str | None:
+        """Give none: hashing a stream that fitted into one piece would be for nothing."""
+        return None
 
     def on_connection_close(self) -> None:
         """Cancel the work: nobody is there to read; Tornado calls it."""

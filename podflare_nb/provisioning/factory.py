@@ -20,7 +20,7 @@ from .kernelspec import TemplateSpec
 from .limits import Limits
 from .pool import PoolCounts, wanted
 from .supervised_kernel import SupervisedKernel
-from .templates import Template
+from .templates import Template, TemplateLostError
 
 log = logging.getLogger(__name__)
 FORKS_AT_ONCE = max(2, 2 * (os.cpu_count() or 1))
@@ -38,6 +38,7 @@ class Pool:
     warm: deque[SupervisedKernel] = field(default_factory=deque)
     starting: int = 0
     waiting: int = 0
+    reviving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def counts(self) -> PoolCounts:
         """For ``pool.wanted``."""
@@ -129,33 +130,41 @@ class KernelFactory:
 
     async def _fork(self, pool: Pool, limits: Limits, env: Mapping[str, str]) -> SupervisedKernel:
         async with self._gate:
-            if self._closed:
-                raise NoCapacityError("The supervisor is shutting down.")
-            await self._revive(pool)
-            serial = str(next(self._serials))
-            jail, home = None, None
             try:
-                if self._workshop is None:
-                    home = self._runtime / f"home{serial}"
-                    home.mkdir(mode=0o700)
-                else:
-                    sources = pool.template.sources
-                    jail = Jail(self._workshop, serial, limits, await self._skeleton(sources), sources)
-                    await jail.open()
-            except (OSError, JailError, IndexError, TimeoutError) as error:
-                raise NoCapacityError(f"A jail could not be built: {error}") from error
-            kernel = SupervisedKernel(pool.template, jail, self._runtime / f"k{serial}", home)
-            await kernel.start(env)
-            return kernel
+                return await self._fork_once(pool, limits, env)
+            except TemplateLostError:  # it had just ended: the next attempt starts it again
+                return await self._fork_once(pool, limits, env)
+
+    async def _fork_once(self, pool: Pool, limits: Limits, env: Mapping[str, str]) -> SupervisedKernel:
+        if self._closed:
+            raise NoCapacityError("The supervisor is shutting down.")
+        await self._revive(pool)
+        serial = str(next(self._serials))
+        jail, home = None, None
+        try:
+            if self._workshop is None:
+                home = self._runtime / f"home{serial}"
+                home.mkdir(mode=0o700)
+            else:
+                sources = pool.template.sources
+                jail = Jail(self._workshop, serial, limits, await self._skeleton(sources), sources)
+                await jail.open()
+        except (OSError, JailError, IndexError, TimeoutError) as error:
+            raise NoCapacityError(f"A jail could not be built: {error}") from error
+        kernel = SupervisedKernel(pool.template, jail, self._runtime / f"k{serial}", home)
+        await kernel.start(env)
+        return kernel
 
     async def _revive(self, pool: Pool) -> None:
-        """A template whose process died is started anew: the kernels made from it live on."""
-        if pool.template.lost:
-            log.error("The template %s ended; it is started again.", pool.template.spec.name)
-            await pool.template.close()
-            pool.template = Template(pool.template.spec)
-            await pool.template.start()
-            await pool.template.ready
+        """A template whose process died is started anew, once for all who wait; kernels made from it live on."""
+        lost = pool.template
+        async with pool.reviving:
+            if pool.template is lost and lost.lost:
+                log.error("The template %s ended; it is started again.", lost.spec.name)
+                await lost.close()
+                pool.template = Template(lost.spec)
+                await pool.template.start()
+        await pool.template.ready
 
     async def _skeleton(self, sources: tuple[str, ...]) -> Path:
         """The skeleton for templates of these sources, made once: it takes half a second, in a thread."""

@@ -293,6 +293,7 @@ def main() -> None:
     """Serve on the descriptor named in ``argv[1]``, whose first datagram is the configuration."""
     logging.basicConfig(format="podflare-nb supervisor: %(message)s", level=logging.WARNING)
     sc.set_name("podflare-super")
+    os.umask(0o022)  # what is composed must be readable inside, whatever the starter's umask
     starter = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(starter.fileno(), False)  # noqa: FBT003 - positional only
     with suppress(datagrams.PeerClosedError):

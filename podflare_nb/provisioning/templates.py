@@ -46,6 +46,8 @@ class Template:
         self._process: asyncio.subprocess.Process | None = None
         self._sock: socket.socket | None = None
         self._reader: asyncio.Task[None] | None = None
+        self.lost = False
+        """Whether its process has ended though it was ready."""
 
     def __repr__(self) -> str:
         state = "loading" if not self.ready.done() else "failed" if self.ready.exception() else "ready"
@@ -97,11 +99,8 @@ class Template:
         with suppress(datagrams.PeerClosedError, ValueError):
             while True:
                 (await receive(sock)).close_fds()
+        self.lost = True
 
-    @property
-    def lost(self) -> bool:
-        """Whether its process has ended though it was ready."""
-        return self._reader is not None and self._reader.done()
 
     async def spawn(self, kernel_id: str, jail_plan: Mapping[str, Any] | None, fds: Sequence[int]) -> None:
         """Fork a kernel. The child speaks on its own control socket from then on. Raises TemplateLostError."""
@@ -114,6 +113,7 @@ class Template:
             except BlockingIOError:
                 await writable(self._sock.fileno())
             except datagrams.PeerClosedError:
+                self.lost = True
                 raise TemplateLostError(f"The template {self.spec.name} has ended.") from None
 
     async def close(self) -> None:

@@ -1,27 +1,26 @@
 """Runs a sandbox's executions, one at a time: queue, deadline, interrupt, the kernel's death, the end.
 
-Takes requests from ``sandbox`` and messages from ``kernel_keeper``; gives every output first to the observer, then
-to the replay, then to the execution's reader. An execution that must end is interrupted; if it has not ended after
-the grace its kernel is killed, and the keeper brings the next one. Executions of other clients of the kernel are
-``visitors``' to follow.
+Takes requests from ``sandbox`` and messages from ``kernel_connection``; gives every output first to the observer,
+then to the replay, then to the execution's reader. What must end is ``run_watch``'s to end; when a kernel dies,
+``kernel_keeper`` brings the next one. Executions of other clients of the kernel are ``visitors``' to follow.
 """
 
-import asyncio
+import signal
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 from ..errors import ConflictError
-from ..protocol.states import EndReason
 from ..provisioning.kernel_exit import KernelExit
+from .activity import Activity
 from .execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Notice
 from .kernel_keeper import KernelKeeper
 from .messages import MalformedError, Received
 from .outcome import DIED, INTERRUPTED
 from .outputs import OutputTally
 from .replay import Replay
-from .run import Cause, Run
+from .run import Run
+from .run_watch import RunWatch
 from .settings import ExecutionSettings
 from .visitors import Visitors
 
@@ -34,29 +33,13 @@ _CANCELLED = (
 )
 
 
-class ExecutorOwner(Protocol):
-    """The sandbox, as its executor needs it."""
-
-    def work_began(self) -> None:
-        """The first execution came; called again only after ``work_ended``."""
-
-    def work_ended(self) -> None:
-        """Nothing runs or waits any more."""
-
-    def was_used(self) -> None:
-        """Another client of the kernel ran something."""
-
-    def kernel_hopeless(self, reason: EndReason, message: str) -> None:
-        """There is no kernel any more."""
-
-
 class Executor:
     """The queue of one sandbox. Bounded: beyond ``max_queued`` a request is refused."""
 
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         keeper: KernelKeeper,
-        owner: ExecutorOwner,
+        activity: Activity,
         observer: ExecutionObserver,
         settings: ExecutionSettings,
         *,
@@ -64,14 +47,15 @@ class Executor:
         new_id: Callable[[], str],
     ) -> None:
         self.replay = Replay(settings.replay_events, settings.replay_bytes)
-        self._keeper, self._owner, self._observer, self._settings = keeper, owner, observer, settings
+        self.refused = 0
+        """Messages whose content could not be used."""
+        self._keeper, self._activity, self._observer, self._settings = keeper, activity, observer, settings
         self._clock, self._new_id = clock, new_id
-        self._loop = asyncio.get_running_loop()
         self._queue: deque[Execution] = deque()
         self._current: Execution | None = None
         self._run: Run | None = None
         self._msg_id = ""
-        self._timers: list[asyncio.TimerHandle] = []
+        self._watch: RunWatch | None = None
         self._notices: list[Notice] = []
         self._visitors = Visitors(observer, settings.output, clock, new_id)
         self._busy = False
@@ -90,7 +74,7 @@ class Executor:
         self._queue.append(execution)
         if not self._busy:
             self._busy = True
-            self._owner.work_began()
+            self._activity.take("work_began")
         self._advance()
         return execution
 
@@ -98,7 +82,7 @@ class Executor:
         """Interrupt what runs now, by whichever client; nothing if nothing runs."""
         if self._run is not None and self._run.cause is None:
             self._run.cause = "interrupt"
-        await self._keeper.interrupt()
+        await self._keeper.handle.send_signal(signal.SIGINT)
 
     def close(self, message: str) -> None:
         """End what runs and what waits; ``message`` tells why."""
@@ -123,12 +107,12 @@ class Executor:
             if run is not None and message.parent_id == self._msg_id:
                 self._said(run, message)
             elif self._visitors.said(message):
-                self._owner.was_used()
+                self._activity.was_used()
             elif run is not None and message.kind in ("stream", "update_display_data"):
                 # A thread of an earlier cell prints: where people look now is the cell that runs.
                 self._said(run, message)
         except MalformedError:
-            self._keeper.refuse()
+            self.refused += 1
 
     def kernel_replied(self, message: Received) -> None:
         """The reply of the run, or of a probe that nobody waits for."""
@@ -138,11 +122,11 @@ class Executor:
         try:
             run.reply(message, self._clock())
         except MalformedError:
-            self._keeper.refuse()
+            self.refused += 1
         if run.done:
             self._finish(run.result())
-        else:
-            self._watch_silence(run, run.heard)
+        elif self._watch is not None:
+            self._watch.replied()
 
     def kernel_died(self, ending: KernelExit) -> None:
         """End what ran; what waits goes on with the next kernel, told of the loss."""
@@ -155,10 +139,6 @@ class Executor:
         self._visitors.close(message)
         if self._run is not None:
             self._finish(self._run.died(message))
-
-    def kernel_hopeless(self, reason: EndReason, message: str) -> None:
-        """Pass on: the sandbox ends."""
-        self._owner.kernel_hopeless(reason, message)
 
     def _said(self, run: Run, message: Received) -> None:
         now = self._clock()
@@ -178,24 +158,25 @@ class Executor:
         if not self._queue:
             if self._busy:
                 self._busy = False
-                self._owner.work_ended()
+                self._activity.take("work_ended")
             return
         execution = self._queue.popleft()
         self._current = execution
-        self._run = Run(execution.cell_id, execution.request.language, OutputTally(self._settings.output))
+        run = Run(execution.cell_id, execution.request.language, OutputTally(self._settings.output))
+        self._run, self._watch = run, RunWatch(run, self._keeper, self._settings, self._fell_silent)
         execution.notices, self._notices = tuple(self._notices), []
         self._observer.execution_started(execution.cell_id, execution.request, execution.source)
         execution.begun = self._stamp()
         self.replay.started(execution)
         self._msg_id = self._keeper.execute(execution.source)
         if execution.request.timeout_seconds is not None:
-            self._later(execution.request.timeout_seconds, self._stop, self._run, "timeout")
+            self._watch.deadline(execution.request.timeout_seconds)
 
     def _finish(self, result: ExecutionResult) -> None:
         execution, self._current, self._run, self._msg_id = self._current, None, None, ""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if execution is not None:
             self._observer.execution_ended(execution.cell_id, result)
             stamp = self._stamp()
@@ -204,39 +185,17 @@ class Executor:
         self._advance()
 
     def _cancel(self, execution: Execution) -> None:
-        if execution is self._current and self._run is not None:
-            self._stop(self._run, "cancel")
+        if execution is self._current and self._watch is not None:
+            self._watch.stop("cancel")
         elif execution in self._queue:
             self._queue.remove(execution)
             ended = ExecutionResult("interrupted", INTERRUPTED, None, "It was cancelled before it began.")
             execution.finish(self._stamp(), ended)
             self._advance()
 
-    def _stop(self, run: Run, cause: Cause) -> None:
-        if run is not self._run or run.cause in ("timeout", "cancel"):
-            return
-        run.cause = cause
-        self._keeper.begin_interrupt()
-        self._later(self._settings.grace_seconds, self._kill, run)
-
-    def _kill(self, run: Run) -> None:
-        if run is self._run:
-            self._keeper.begin_kill()
-
-    def _watch_silence(self, run: Run, heard: int) -> None:
-        """The idle is lost when a kernel drops output (its own queue is bounded): do not wait for it for ever."""
-        self._later(self._settings.quiet_seconds, self._check_silence, run, heard)
-
-    def _check_silence(self, run: Run, heard: int) -> None:
-        if run is not self._run:
-            return
-        if run.heard == heard:
-            self._finish(run.result(complete=False))
-        else:
-            self._watch_silence(run, run.heard)
-
-    def _later(self, seconds: float, call: Callable[..., None], *args: object) -> None:
-        self._timers.append(self._loop.call_later(seconds, call, *args))
+    def _fell_silent(self) -> None:
+        if self._run is not None:
+            self._finish(self._run.result(complete=False))
 
     def _stamp(self) -> int:
         return int(self._clock().timestamp() * 1000)

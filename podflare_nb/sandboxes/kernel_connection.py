@@ -32,25 +32,26 @@ class KernelListener(Protocol):
     def kernel_replied(self, message: Received) -> None:
         """A reply on shell."""
 
-    def kernel_lost(self, reason: str) -> None:
-        """The kernel ended a connection; called at most once, and nothing after it."""
-
 
 class KernelConnection:
-    """A connection to one kernel process; not reused for the next. Made inside the event loop."""
+    """A connection to one kernel process; not reused for the next. Made inside the event loop.
+
+    ``lost`` is told, at most once, why the kernel ended the connection; nothing is told after it.
+    """
 
     def __init__(
         self,
         connection_info: Mapping[str, Any],
         listener: KernelListener,
         *,
+        lost: Callable[[str], object],
         session_id: str,
         max_message_bytes: int,
     ) -> None:
         self.ready = False
         self.refused = 0
         self._info = connection_info
-        self._listener = listener
+        self._listener, self._on_lost = listener, lost
         self._codec = Codec(str(connection_info["key"]), session_id)
         self._loop = asyncio.get_running_loop()
         self._probe: asyncio.TimerHandle | None = None
@@ -150,4 +151,4 @@ class KernelConnection:
     def _lost(self, reason: str) -> None:
         if not self._closed:
             self.close()
-            self._listener.kernel_lost(reason)
+            self._on_lost(reason)

@@ -1,24 +1,23 @@
 """Keeps a sandbox supplied with a living kernel: connects it, hears of its death, puts a new one on its files.
 
-Hands what the kernel says to the executor as it is. Death is told by the handle's ``exited``; a kernel that ends
-its connections but lives on (user code that closes every descriptor) is ended. Three deaths within a minute, each
-before the kernel began to work, end the keeper: ``kernel_hopeless``. Below: ``kernel_connection``, the handle and
-the source of kernels. Above: ``executor`` as the listener, ``sandbox`` as the owner.
+What the kernel says goes straight from the connection to the executor. Death is told by the handle's ``exited``; a
+kernel that ends its connections but lives on (user code that closes every descriptor) is ended. Three deaths within
+a minute, each before the kernel began to work, end the keeping: ``kernel_hopeless``. Below: ``kernel_connection``,
+the handle and the source of kernels. Above: ``executor`` as the listener, ``sandbox`` as the owner.
 """
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from ..errors import PodflareError
 from ..protocol.states import EndReason
 from ..provisioning.handle import KernelHandle, KernelSource
 from ..provisioning.kernel_exit import KernelExit
 from . import deaths
-from .kernel_connection import KernelConnection
-from .messages import Received
+from .background import BackgroundWork
+from .kernel_connection import KernelConnection, KernelListener
 
 log = logging.getLogger(__name__)
 
@@ -27,51 +26,40 @@ _EXIT_SECONDS = 1.0
 _KILL_SECONDS = 10.0
 
 
-class KeeperListener(Protocol):
+class KeeperListener(KernelListener, Protocol):
     """Who hears of the kernel, whichever it is. All are called on the event loop."""
-
-    def kernel_ready(self) -> None:
-        """A kernel takes executions; called for each one."""
-
-    def kernel_said(self, message: Received) -> None:
-        """A message on iopub."""
-
-    def kernel_replied(self, message: Received) -> None:
-        """A reply on shell."""
 
     def kernel_died(self, ending: KernelExit) -> None:
         """The kernel ended; another one is on its way."""
 
-    def kernel_hopeless(self, reason: EndReason, message: str) -> None:
-        """There will be no other kernel."""
-
 
 class KernelKeeper:
-    """The kernel of one sandbox and its successors."""
+    """The kernel of one sandbox and its successors. ``hopeless`` is told when there will be no other."""
 
     def __init__(
         self,
         source: KernelSource,
         handle: KernelHandle,
+        hopeless: Callable[[EndReason, str], object],
         *,
         new_id: Callable[[], str],
         max_message_bytes: int,
     ) -> None:
         self.handle = handle
         self.last_exit: KernelExit | None = None
-        self._source = source
-        self._new_id = new_id
+        """How the last kernel ended that has been replaced; None: the first one lives."""
+        self._source, self._hopeless, self._new_id = source, hopeless, new_id
         self._max_message_bytes = max_message_bytes
         self._loop = asyncio.get_running_loop()
         self._connection: KernelConnection | None = None
-        self._listener: KeeperListener | None = None
         self._deaths: tuple[float, ...] = ()
         self._broke: str | None = None
         self._closed = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = BackgroundWork(f"kernel of {handle.kernel_id}")
 
     def __repr__(self) -> str:
-        return f"<KernelKeeper {self.handle.kernel_id} {'closed' if self._closed else 'open'} {self._connection!r}>"
+        state = "closed" if self._closed else "open"
+        return f"<KernelKeeper {self.handle.kernel_id} {state} {self._connection!r}>"
 
     @property
     def ready(self) -> bool:
@@ -80,8 +68,7 @@ class KernelKeeper:
 
     def start(self, listener: KeeperListener) -> None:
         """Connect the kernel; ``listener`` hears of everything from now on."""
-        self._listener = listener
-        self._attach()
+        self._attach(listener)
 
     def execute(self, code: str) -> str:
         """Send an execution to the kernel, which is ``ready``; returns its message id."""
@@ -89,79 +76,30 @@ class KernelKeeper:
             raise RuntimeError("an execution was sent to a kernel that is not there")
         return self._connection.execute(code)
 
-    async def interrupt(self) -> None:
-        """Interrupt what the kernel runs."""
-        await self.handle.send_signal(signal.SIGINT)
-
-    def begin_interrupt(self) -> None:
-        """Interrupt without waiting."""
-        self._begin(self.interrupt())
-
     def begin_kill(self) -> None:
         """End the kernel without waiting; its death is told as any other, and it is replaced."""
-        self._begin(self._kill(self.handle))
-
-    def refuse(self) -> None:
-        """Count a message whose content could not be used."""
-        if self._connection is not None:
-            self._connection.refused += 1
+        self._work.begin(self._kill(self.handle))
 
     async def aclose(self) -> None:
         """End the kernel for good; idempotent. Its death is told to nobody."""
         self._closed = True
         if self._connection is not None:
             self._connection.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._work.settle(cancel=True)
         await self._kill(self.handle)
 
-    # What the connection tells.
-
-    def kernel_ready(self) -> None:
-        """Works: deaths before do not count any more."""
-        self._deaths = ()
-        self._hearer.kernel_ready()
-
-    def kernel_said(self, message: Received) -> None:
-        """Pass on."""
-        self._hearer.kernel_said(message)
-
-    def kernel_replied(self, message: Received) -> None:
-        """Pass on."""
-        self._hearer.kernel_replied(message)
-
-    def kernel_lost(self, reason: str) -> None:
-        """Normally a death whose news is on its way; else end what cannot be talked to."""
-        self._loop.call_later(_EXIT_SECONDS, self._end_unreachable, self.handle, reason)
-
-    @property
-    def _hearer(self) -> KeeperListener:
-        if self._listener is None:
-            raise RuntimeError("the keeper was not started")
-        return self._listener
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("%r: %s", self, error, exc_info=error)
-
-    def _attach(self) -> None:
+    def _attach(self, listener: KeeperListener) -> None:
         handle = self.handle
         self._broke = None
-        connection = KernelConnection(
+        self._connection = connection = KernelConnection(
             handle.connection_info,
-            self,
+            listener,
+            # Normally a death whose news is on its way.
+            lost=lambda reason: self._loop.call_later(_EXIT_SECONDS, self._end_unreachable, handle, reason),
             session_id=self._new_id(),
             max_message_bytes=self._max_message_bytes,
         )
-        self._connection = connection
-        handle.exited.add_done_callback(lambda exited: self._exited(handle, exited))
+        handle.exited.add_done_callback(lambda exited: self._exited(handle, exited, listener))
         try:
             connection.connect()
         except OSError as error:
@@ -172,7 +110,7 @@ class KernelKeeper:
         if self._closed or handle is not self.handle or handle.exited.done():
             return
         self._broke = f"The kernel could not be reached any more ({reason}) and was ended; its variables are lost."
-        self._begin(self._kill(handle))
+        self._work.begin(self._kill(handle))
 
     async def _kill(self, handle: KernelHandle) -> None:
         try:
@@ -180,39 +118,42 @@ class KernelKeeper:
                 await handle.kill()
         except (TimeoutError, PodflareError) as error:
             log.exception("%r: the kernel could not be ended", self)
-            self._give_up("crashed", f"The kernel did not end when it was killed: {error}")
+            self._give_up("crashed", f"The kernel did not end when it was killed. {error}")
 
-    def _exited(self, handle: KernelHandle, exited: asyncio.Future[KernelExit]) -> None:
+    def _exited(self, handle: KernelHandle, exited: asyncio.Future[KernelExit], listener: KeeperListener) -> None:
         if self._closed or handle is not self.handle or exited.cancelled():
             return
         ending = exited.result() if self._broke is None else KernelExit("crashed", self._broke)
-        connection, self._connection = self._connection, None
-        worked = False
-        if connection is not None:
-            connection.drain()
-            worked = connection.ready
-            connection.close()
+        worked = self._detach()
         self.last_exit = ending
-        if not worked:
-            self._deaths = deaths.while_starting(self._deaths, self._loop.time())
-        self._hearer.kernel_died(ending)
+        self._deaths = () if worked else deaths.while_starting(self._deaths, self._loop.time())
+        listener.kernel_died(ending)
         if deaths.hopeless(self._deaths):
             self._give_up(
                 deaths.end_reason(ending.cause),
                 f"The kernel died {len(self._deaths)} times in a row while it started. {ending.message}",
             )
-        elif not self._closed:
-            self._begin(self._replace(handle))
+        else:
+            self._work.begin(self._replace(handle, listener))
 
-    async def _replace(self, dead: KernelHandle) -> None:
+    def _detach(self) -> bool:
+        """Let go of a dead kernel, when all it said is heard; tells whether it had begun to work."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return False
+        connection.drain()
+        connection.close()
+        return connection.ready
+
+    async def _replace(self, dead: KernelHandle, listener: KeeperListener) -> None:
         try:
             handle = await self._source.replace(dead)
         except PodflareError as error:
             self._give_up("crashed", f"The kernel died and could not be replaced: {error.message}")
             return
         self.handle = handle
-        self._attach()
+        self._attach(listener)
 
     def _give_up(self, reason: EndReason, message: str) -> None:
         if not self._closed:
-            self._hearer.kernel_hopeless(reason, message)
+            self._hopeless(reason, message)

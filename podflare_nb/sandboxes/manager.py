@@ -5,11 +5,10 @@ tenant answers as one that never was. Above: handlers and chat; below: ``sandbox
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..errors import GoneError, InvalidArgumentError, NoCapacityError, NotFoundError
@@ -17,14 +16,13 @@ from ..protocol.states import EndReason
 from ..provisioning.handle import KernelHandle, KernelSource
 from ..storage.sandboxes import SandboxRecord, SandboxRecords
 from . import creation
+from .background import BackgroundWork
 from .creation import CreateSpec
-from .culler import Culler, Expiry
+from .culler import Culler, Expiry, Lease
 from .execution import ExecutionObserver
 from .quotas import Places
 from .sandbox import End, Sandbox, SandboxIdentity, Surroundings
 from .settings import SandboxSettings
-
-log = logging.getLogger(__name__)
 
 _ENDINGS: dict[EndReason, str] = {
     "closed": "The sandbox was closed.",
@@ -58,19 +56,15 @@ class SandboxManager:
     ) -> None:
         self._kernels, self._records, self._observer_for = kernels, records, observer_for
         self._settings, self._clock, self._new_id, self._on_end = settings, clock, new_id, on_end
-        self._live: dict[str, Sandbox] = {}
+        self.live: dict[str, Sandbox] = {}
+        """The live sandboxes by id, of all tenants."""
         self._places = Places(settings.max_live_per_tenant)
-        self._culler = Culler(lambda: [s.lease() for s in self._live.values()], self._expire, clock)
-        self._endings: set[asyncio.Task[None]] = set()
+        self._culler = Culler(lambda: [_lease(s) for s in self.live.values()], self._expire, clock)
+        self._endings = BackgroundWork("ending sandboxes")
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<SandboxManager live={len(self._live)}{' closed' if self._closed else ''}>"
-
-    @property
-    def live(self) -> Mapping[str, Sandbox]:
-        """The live sandboxes by id, of all tenants."""
-        return self._live
+        return f"<SandboxManager live={len(self.live)}{' closed' if self._closed else ''}>"
 
     async def create(self, tenant_id: str, spec: CreateSpec) -> Sandbox:
         """Make a sandbox. Raises InvalidArgumentError, NotFoundError, QuotaExceededError, NoCapacityError."""
@@ -91,7 +85,7 @@ class SandboxManager:
 
     def get(self, tenant_id: str, sandbox_id: str) -> Sandbox:
         """Find a live sandbox of this tenant. Raises NotFoundError, and GoneError with the reason of its end."""
-        sandbox = self._live.get(sandbox_id)
+        sandbox = self.live.get(sandbox_id)
         if sandbox is not None and sandbox.tenant_id == tenant_id:
             return sandbox
         record = self.record(tenant_id, sandbox_id)
@@ -148,7 +142,7 @@ class SandboxManager:
             for name, value in changes.items():
                 setattr(sandbox, name, value)
             sandbox.was_used()
-            self._culler.watch(sandbox.lease())
+            self._culler.watch(_lease(sandbox))
         return sandbox
 
     async def close(self, tenant_id: str, sandbox_id: str) -> None:
@@ -160,9 +154,9 @@ class SandboxManager:
         """End all sandboxes, and refuse new ones; idempotent."""
         self._closed = True
         self._culler.close()
-        for sandbox in list(self._live.values()):
+        for sandbox in list(self.live.values()):
             self._begin_end(sandbox, "shutdown", _ENDINGS["shutdown"])
-        await asyncio.gather(*self._endings, return_exceptions=True)
+        await self._endings.settle()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -171,7 +165,7 @@ class SandboxManager:
     def _open(self, tenant_id: str, plan: creation.CreatePlan, handle: KernelHandle) -> Sandbox:
         self._check_open()
         identity = SandboxIdentity(f"sbx_{self._new_id()}", tenant_id, plan.template, self._clock())
-        surroundings = Surroundings(self._kernels, self._clock, self._new_id, self._settings.execution, self._give_up)
+        surroundings = Surroundings(self._kernels, self._clock, self._new_id, self._settings.execution, self._begin_end)
         sandbox = Sandbox(
             identity,
             handle,
@@ -183,45 +177,38 @@ class SandboxManager:
         observer = self._observer_for(sandbox)
         self._records.add(_record(sandbox))
         sandbox.start(observer)
-        self._live[sandbox.id] = sandbox
-        self._culler.watch(sandbox.lease())
+        self.live[sandbox.id] = sandbox
+        self._culler.watch(_lease(sandbox))
         return sandbox
 
     async def _end(self, sandbox: Sandbox, reason: EndReason, message: str) -> None:
-        first = sandbox.end is None
-        try:
-            await sandbox.aclose(End(reason, message, self._clock()))
-        finally:
-            if first:
-                self._ended(sandbox)
-
-    def _ended(self, sandbox: Sandbox) -> None:
-        if self._live.pop(sandbox.id, None) is None or sandbox.end is None:
+        if sandbox.end is not None:  # it ends already: wait with whoever ends it
+            await sandbox.aclose(sandbox.end)
             return
-        self._places.give_back(sandbox.tenant_id)
-        end = sandbox.end
-        self._records.update(sandbox.id, ended_at=end.at, end_reason=end.reason, end_message=end.message)
-        if self._on_end is not None:
-            self._on_end(sandbox)
+        end = End(reason, message, self._clock())
+        try:
+            await sandbox.aclose(end)
+        finally:
+            del self.live[sandbox.id]
+            self._places.give_back(sandbox.tenant_id)
+            self._records.update(sandbox.id, ended_at=end.at, end_reason=reason, end_message=message)
+            if self._on_end is not None:
+                self._on_end(sandbox)
 
     def _expire(self, sandbox_id: str, expiry: Expiry) -> None:
-        sandbox = self._live.get(sandbox_id)
+        sandbox = self.live.get(sandbox_id)
         if sandbox is not None:
             self._begin_end(sandbox, expiry, _ENDINGS[expiry])
 
-    def _give_up(self, sandbox: Sandbox, reason: EndReason, message: str) -> None:
-        self._begin_end(sandbox, reason, message)
-
     def _begin_end(self, sandbox: Sandbox, reason: EndReason, message: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._end(sandbox, reason, message))
-        self._endings.add(task)
-        task.add_done_callback(self._ending_done)
-        return task
+        return self._endings.begin(self._end(sandbox, reason, message))
 
-    def _ending_done(self, task: asyncio.Task[None]) -> None:
-        self._endings.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("A sandbox did not end cleanly: %s", error, exc_info=error)
+
+def _lease(sandbox: Sandbox) -> Lease:
+    idle_at = None
+    if sandbox.state == "ready":
+        idle_at = sandbox.last_active_at + timedelta(seconds=sandbox.idle_timeout_seconds)
+    return Lease(sandbox.id, sandbox.expires_at, idle_at)
 
 
 def _record(sandbox: Sandbox) -> SandboxRecord:

@@ -24,10 +24,10 @@ class Outcome:
 def outcome(reply: dict[str, Any], language: Language, *, interrupted: bool) -> Outcome:
     """Read an ``execute_reply``. ``interrupted``: we interrupted it, whatever the code made of that."""
     status = reply.get("status")
+    if interrupted and language == "bash":
+        # IPython's %%bash makes anything of an interrupt: its own end, the shell's, or nothing at all.
+        return Outcome("interrupted", INTERRUPTED)
     if status == "ok":
-        # IPython's %%bash swallows the interrupt after ending the shell.
-        if interrupted and language == "bash":
-            return Outcome("interrupted", INTERRUPTED)
         return Outcome("ok", 0)
     if status == "aborted":
         return Outcome("error", 1, "This cell did not run: another client's cell failed ahead of it. Run it again.")

@@ -6,18 +6,17 @@ reads and writes its workspace. It decides nothing about its own lifetime: ``man
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
 
 from ..errors import ConflictError, GoneError
 from ..protocol.states import EndReason, SandboxState
-from ..provisioning.handle import KernelHandle, KernelSource, Usage
-from ..provisioning.kernel_exit import KernelExit
+from ..provisioning.handle import KernelHandle, KernelSource
 from ..provisioning.limits import Limits
 from . import state
-from .culler import Lease
+from .activity import Activity
 from .execution import Execution, ExecutionObserver, ExecutionRequest
 from .executor import Executor
 from .files import WorkspaceFiles
@@ -56,10 +55,10 @@ class Surroundings:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     settings: ExecutionSettings
-    wants_end: Callable[["Sandbox", EndReason, str], None]
+    wants_end: Callable[["Sandbox", EndReason, str], object]
 
 
-class Sandbox:
+class Sandbox(AbstractAsyncContextManager["Sandbox"]):
     """A sandbox from its first kernel to its end. ``start`` it, and ``aclose`` it whatever happens."""
 
     egress = False
@@ -79,26 +78,23 @@ class Sandbox:
         self.timeout_seconds, self.idle_timeout_seconds = timeout_seconds, idle_timeout_seconds
         self.labels = dict(labels)
         self.title: str | None = None
-        self.last_active_at = identity.created_at
         self.limits: Limits = handle.limits
-        self.state: SandboxState = "ready"
+        self._activity = Activity(surroundings.clock)
         self.end: End | None = None
         self._surroundings = surroundings
-        self._keeper = KernelKeeper(
+        self.kernel = KernelKeeper(
             surroundings.kernels,
             handle,
+            lambda reason, message: surroundings.wants_end(self, reason, message),
             new_id=surroundings.new_id,
             max_message_bytes=surroundings.settings.output.message_bytes,
         )
-        self.files = WorkspaceFiles(lambda: self._keeper.handle)
+        self.files = WorkspaceFiles(lambda: self.kernel.handle)
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.id} {self.template} {self.state}>"
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,7 +104,7 @@ class Sandbox:
     @property
     def kernel_id(self) -> str:
         """Of the kernel it has now."""
-        return self._keeper.handle.kernel_id
+        return self.kernel.handle.kernel_id
 
     @property
     def expires_at(self) -> datetime:
@@ -116,22 +112,27 @@ class Sandbox:
         return self.created_at + timedelta(seconds=self.timeout_seconds)
 
     @property
-    def last_exit(self) -> KernelExit | None:
-        """How its last kernel ended that has been replaced; None: the first one lives."""
-        return self._keeper.last_exit
+    def state(self) -> SandboxState:
+        """What it does now."""
+        return self._activity.state
+
+    @property
+    def last_active_at(self) -> datetime:
+        """When it was last used; counts for the idle time unless it works."""
+        return self._activity.last_active_at
 
     def start(self, observer: ExecutionObserver) -> None:
         """Connect the kernel. ``observer`` is told of every execution."""
         surroundings = self._surroundings
         self._executor = Executor(
-            self._keeper,
-            self,
+            self.kernel,
+            self._activity,
             GuardedObserver(observer),
             surroundings.settings,
             clock=surroundings.clock,
             new_id=surroundings.new_id,
         )
-        self._keeper.start(self._executor)
+        self.kernel.start(self._executor)
 
     async def execute(self, request: ExecutionRequest) -> Execution:
         """Queue an execution and return at once. Raises ConflictError (closing, queue full), GoneError."""
@@ -150,26 +151,15 @@ class Sandbox:
         """The last exec events, as NDJSON."""
         return b"" if self._executor is None else self._executor.replay.ndjson()
 
-    async def usage(self) -> Usage:
-        """What it uses now."""
-        return await self._keeper.handle.usage()
-
-    def lease(self) -> Lease:
-        """Its deadlines now."""
-        idle_at = None
-        if self.state == "ready":
-            idle_at = self.last_active_at + timedelta(seconds=self.idle_timeout_seconds)
-        return Lease(self.id, self.expires_at, idle_at)
-
     def was_used(self) -> None:
-        """The idle time begins anew."""
-        self.last_active_at = self._surroundings.clock()
+        """Somebody used its files: the idle time begins anew."""
+        self._activity.was_used()
 
     async def aclose(self, end: End) -> None:
         """End it: what runs and waits is ended, the kernel killed, its files gone. Idempotent; the first end counts."""
         if self._closing is None:
             self.end = end
-            self.state = state.after(self.state, "close")
+            self._activity.take("close")
             self._closing = asyncio.get_running_loop().create_task(self._close(end))
         await asyncio.shield(self._closing)
 
@@ -177,22 +167,6 @@ class Sandbox:
         if self._executor is not None:
             self._executor.close(end.message)
         try:
-            await self._keeper.aclose()
+            await self.kernel.aclose()
         finally:
-            self.state = state.after(self.state, "kernel_gone")
-
-    # What the executor tells.
-
-    def work_began(self) -> None:
-        """An execution waits or runs."""
-        self.state = state.after(self.state, "work_began")
-        self.was_used()
-
-    def work_ended(self) -> None:
-        """None does any more; the idle time begins."""
-        self.state = state.after(self.state, "work_ended")
-        self.was_used()
-
-    def kernel_hopeless(self, reason: EndReason, message: str) -> None:
-        """It cannot go on."""
-        self._surroundings.wants_end(self, reason, message)
+            self._activity.take("kernel_gone")

@@ -24,7 +24,7 @@ WORKSPACE = "/workspace"
 """Where the sandbox itself sees its workspace: an absolute path below it is taken as relative to it."""
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS | syscalls.RESOLVE_NO_XDEV
 _RETRIES = 100
-MAX_PATH_BYTES = 4000
+MAX_PATH_BYTES, MAX_NAME_BYTES = 4000, 255
 
 
 def normal(path: str) -> str:
@@ -36,8 +36,11 @@ def normal(path: str) -> str:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:
         raise InvalidArgumentError("The path has characters that no file name can have.") from None
-    if b"\0" in encoded or len(encoded) > MAX_PATH_BYTES:
-        raise InvalidArgumentError(f"A path has no NUL byte and {MAX_PATH_BYTES} bytes at most.")
+    longest = max(map(len, encoded.split(b"/")))
+    if b"\0" in encoded or len(encoded) > MAX_PATH_BYTES or longest > MAX_NAME_BYTES:
+        raise InvalidArgumentError(
+            f"A path has no NUL byte, {MAX_PATH_BYTES} bytes at most, and {MAX_NAME_BYTES} in each of its names."
+        )
     if path.startswith("/"):
         inside = posixpath.normpath("/" + path.lstrip("/"))
         if inside != WORKSPACE and not inside.startswith(WORKSPACE + "/"):

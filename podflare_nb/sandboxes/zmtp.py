@@ -67,7 +67,7 @@ class Decoder:
         """The peer's READY has arrived: messages may be sent."""
         self._max_bytes = max_bytes
         self._tail = b""
-        self._greeting_left = len(GREETING)
+        self._greeting_checked = False
         self._frames: list[bytes | bytearray] = []
         self._size = 0
         self._dropped = 0
@@ -102,8 +102,11 @@ class Decoder:
     def feed(self, data: bytes) -> list[Message]:
         """Take bytes in, give the messages that they complete. Raises ProtocolError."""
         data = self._tail + data
-        if self._greeting_left:
-            data = self._greeting(data)
+        if not self._greeting_checked:
+            if len(data) < len(GREETING):
+                self._tail = data
+                return []
+            data = self._past_greeting(data)
         out: list[Message] = []
         position, end = 0, len(data)
         while end - position >= 2:
@@ -126,14 +129,10 @@ class Decoder:
         self._tail = data[position:]
         return out
 
-    def _greeting(self, data: bytes) -> bytes:
-        if len(data) < len(GREETING):
-            self._tail = data
-            return b""
+    def _past_greeting(self, data: bytes) -> bytes:
         if data[0] != 0xFF or data[9] != 0x7F or data[10] < 3 or data[12:32] != GREETING[12:32]:
             raise ProtocolError("The peer's greeting is not that of ZMTP 3 with mechanism NULL.")
-        self._greeting_left = 0
-        self._tail = b""
+        self._greeting_checked = True
         return data[len(GREETING) :]
 
     def _begin_long(self, flags: int, size: int, begun: bytes) -> None:

@@ -14,6 +14,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado import web
+from traitlets import List, Unicode
 
 from ..provisioning import kernelspec
 
@@ -23,6 +24,11 @@ MOST_KERNELS = 100
 
 class TemplateSpecManager(KernelSpecManager):
     """Jupyter's kernelspecs, without those that would start a process outside of a jail."""
+
+    template_dirs = List(Unicode(), help="Where templates are looked for.").tag(config=True)
+
+    def _kernel_dirs_default(self) -> list[str]:
+        return list(self.template_dirs)
 
     def find_kernel_specs(self) -> dict[str, str]:
         """Find the kernelspecs whose provisioner is ours."""
@@ -52,14 +58,15 @@ class TenantKernelManager(AsyncMappingKernelManager):
             self._check_kernel_id(kernel_id)
         elif owner is not None:
             if sum(other == owner for other in self._owners.values()) >= MOST_KERNELS:
-                raise web.HTTPError(429, "You have %d kernels; end one to start another.", MOST_KERNELS)
+                raise web.HTTPError(429, f"You have {MOST_KERNELS} kernels; end one to start another.")
             self._owners[kernel_id] = owner
         try:
             return await super()._async_start_kernel(kernel_id=kernel_id, **kwargs)
-        except BaseException:
+        except NoSuchKernel as error:
+            raise web.HTTPError(404, f"There is no template {error.name!r}.") from None
+        finally:
             if kernel_id not in self:
                 self._owners.pop(kernel_id, None)
-            raise
 
     start_kernel = _async_start_kernel  # type: ignore[assignment] # as Jupyter's own
 
@@ -73,7 +80,7 @@ class TenantKernelManager(AsyncMappingKernelManager):
         super()._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call] # Jupyter's
         owner = requester()
         if owner is not None and self._owners.get(kernel_id) != owner:
-            raise web.HTTPError(404, "Kernel does not exist: %s", kernel_id)
+            raise web.HTTPError(404, f"Kernel does not exist: {kernel_id}")
 
 
 def requester() -> str | None:

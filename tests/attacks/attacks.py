@@ -59,7 +59,10 @@ KERNEL_SURFACE = [
         "leaving the chroot leads to the session's own jail, and from there no user namespace can be made",
         """
 leave_chroot()
-result = libc.unshare(0x10000000)
+pid = os.fork()   # a process with threads may not try
+if pid == 0:
+    os._exit(0 if libc.unshare(0x10000000) == 0 else ctypes.get_errno())
+result = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 verdict(result == 0, [sorted(os.listdir("/")), result])
 """,
         ("seccomp",),
@@ -155,9 +158,18 @@ verdict(out.strip() == "1000", out)
            "result = attempt(os.open, '/proc/sys/kernel/core_pattern', os.O_WRONLY)\n"
            "verdict(isinstance(result, int), result)\n",
            ("proc-masks", "user")),
-    Attack("the keys that /proc tells of",
-           "result = attempt(lambda: open('/proc/keys').read())\nverdict('keyring' in result, result)\n",
+    Attack("what /proc tells of the whole machine",
+           "result = attempt(lambda: open('/proc/interrupts').read())\nverdict('CPU0' in result, len(result))\n",
            ("proc-masks",)),
+    Attack(
+        "tracing the jail's first process",
+        """
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+result = libc.ptrace(0x4206, 1, 0, 0)   # PTRACE_SEIZE
+verdict(result == 0, result)
+""",
+        POWERLESS,
+    ),
     Attack("control groups and devices of the host",
            "seen = [path for path in ('/sys/fs/cgroup', '/sys/class', '/dev/loop-control', '/dev/kmsg', '/dev/mem')\n"
            "        if os.path.exists(path)]\nverdict(seen, seen)\n",
@@ -169,9 +181,6 @@ OTHER_TENANTS = [
         "processes of the host and of other sandboxes",
         """
 pid = {neighbour_pid}
-libc.ptrace.argtypes = [ctypes.c_long] * 4
-local = (ctypes.c_char * 8)()
-vector = struct.pack("PN", ctypes.addressof(local), 8)
 reached = [attempt(os.kill, pid, 0) is None, not isinstance(attempt(os.pidfd_open, pid), str),
            os.path.exists("/proc/%d/status" % pid)]
 verdict(any(reached), reached)
@@ -188,7 +197,7 @@ verdict(any(reached), reached)
            ("net",),
            "import socket; s = socket.socket(socket.AF_UNIX); s.bind('\\0podflare-attack'); s.listen()"),
     Attack("a port of another sandbox",
-           "sock = socket.socket()\nresult = attempt(sock.connect, ('127.0.0.1', {port}))\nverdict(result is None, result)\n",
+           "result = attempt(socket.socket().connect, ('127.0.0.1', {port}))\nverdict(result is None, result)\n",
            ("net",),
            "import socket; t = socket.socket(); t.bind(('127.0.0.1', {port})); t.listen()"),
     Attack("a port of the host",
@@ -197,7 +206,8 @@ verdict(any(reached), reached)
            ("net",)),
     Attack("any way out",
            "names = [name for _, name in socket.if_nameindex()]\n"
-           "routes = open('/proc/net/route').read().splitlines()[1:]\nverdict(names != ['lo'] or routes, [names, routes])\n",
+           "routes = open('/proc/net/route').read().splitlines()[1:]\n"
+           "verdict(names != ['lo'] or routes, [names, routes])\n",
            ("net",)),
     Attack("System V memory of another sandbox",
            "result = libc.shmget(0x706F6466, 0, 0)\nverdict(result >= 0, result)\n",
@@ -305,3 +315,30 @@ verdict(True, 300)
     ),
 ]
 """These end the kernel at its limit of 256 MiB: the cause is told as out of memory."""
+
+DISK = [
+    Attack(
+        "a full disk",
+        """
+def fill():
+    with open("/workspace/fill", "wb", buffering=0) as file:
+        for _ in range(100):
+            file.write(b"x" * (1 << 20))
+result = attempt(fill)
+verdict(result is None, [result, os.path.getsize("/workspace/fill") >> 20])
+""",
+        (),
+    ),
+    Attack(
+        "files without number",
+        """
+def make():
+    for number in range(6000):
+        os.close(os.open("/workspace/%d" % number, os.O_CREAT))
+result = attempt(make)
+verdict(result is None, [result, len(os.listdir("/workspace"))])
+""",
+        (),
+    ),
+]
+"""The control of these is a sandbox with a larger limit."""

@@ -1,11 +1,15 @@
 """Every attack meets the jail, and its negative control shows that it is a real one."""
 
 import asyncio
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,7 +18,7 @@ from podflare_nb.provisioning.client import Supervisor
 from podflare_nb.provisioning.limits import Limits
 
 from ..provisioning.conftest import KernelClient, new_directories, templates
-from .attacks import KERNEL_SURFACE, MEMORY, ON_THE_HOST, OTHER_TENANTS, PRELUDE, RESOURCES, SECRETS
+from .attacks import DISK, KERNEL_SURFACE, MEMORY, ON_THE_HOST, OTHER_TENANTS, PRELUDE, RESOURCES, SECRETS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -29,11 +33,13 @@ SECONDS = 60
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def supervisors():
     """One supervisor for each set of layers left out, started when it is first asked for."""
-    running = {}
+    running, directories = {}, []
 
     async def get(without=()):
         if without not in running:
-            running[without] = await Supervisor.start(templates(), without=without, **new_directories())
+            ours = new_directories()
+            directories.extend(ours.values())
+            running[without] = await Supervisor.start(templates(), without=without, **ours)
         return running[without]
 
     os.environ["PODFLARE_NB_ATTACK_MARKER"] = MARKER
@@ -41,6 +47,8 @@ async def supervisors():
     del os.environ["PODFLARE_NB_ATTACK_MARKER"]
     for supervisor in running.values():
         await supervisor.aclose()
+    for directory in directories:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +93,13 @@ def told(source, facts):
 
 
 async def answer(supervisor, attack, facts):
-    async with sandbox(supervisor) as (neighbour, neighbour_client), sandbox(supervisor) as (_, client):
-        facts = {**facts, "neighbour_pid": neighbour.pid}
+    async with AsyncExitStack() as stack:
         if attack.prepares:
-            prepared = await neighbour_client.run(told(attack.prepares, facts))
+            neighbour, client = await stack.enter_async_context(sandbox(supervisor))
+            facts = {**facts, "neighbour_pid": neighbour.pid}
+            prepared = await client.run(told(attack.prepares, facts))
             assert prepared.error is None, prepared
+        _, client = await stack.enter_async_context(sandbox(supervisor))
         outcome = await client.run(PRELUDE + told(attack.source, facts), SECONDS)
         assert outcome.error is None, outcome
         return outcome.text
@@ -143,3 +153,65 @@ async def test_without_the_limit_a_kernel_may_take_as_much(supervisors, attack):
     async with sandbox(await supervisors(attack.without)) as (_, client):
         outcome = await client.run(PRELUDE + attack.source, SECONDS)
     assert outcome.text.startswith("BROKEN"), outcome
+
+
+@pytest.mark.parametrize("attack", DISK, ids=str)
+async def test_the_disk_of_a_sandbox_ends_at_its_limit(supervisors, attack):
+    async with sandbox(await supervisors()) as (_, client):
+        outcome = await client.run(PRELUDE + attack.source, SECONDS)
+    assert outcome.text.startswith("HELD ['ENOSPC'"), outcome
+
+
+@pytest.mark.parametrize("attack", DISK, ids=str)
+async def test_with_a_larger_limit_the_disk_takes_as_much(supervisors, attack):
+    larger = replace(LIMITS, disk_mib=256, inodes=40_000)
+    async with sandbox(await supervisors(), larger) as (_, client):
+        outcome = await client.run(PRELUDE + attack.source, SECONDS)
+    assert outcome.text.startswith("BROKEN"), outcome
+
+
+def processes_with(word):
+    """Processes of the host whose command line has the word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += [path] if word.encode() in path.read_bytes() else []
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+    return found
+
+
+async def test_a_daemon_does_not_outlive_its_sandbox(supervisors):
+    word = f"98765.{os.getpid()}"
+    source = f"""
+read, write = os.pipe()   # both close on exec: the end of the pipe tells that the daemon runs
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.execv("/usr/bin/sleep", ["sleep", "{word}"])
+    os._exit(0)
+os.wait()
+os.close(write)
+assert os.read(read, 1) == b""
+"""
+    async with sandbox(await supervisors()) as (_, client):
+        outcome = await client.run(PRELUDE + source, SECONDS)
+        assert outcome.error is None, outcome
+        assert len(processes_with(word)) == 1
+    assert processes_with(word) == []
+
+
+def text_of_our_own_json():
+    return Path(json.__file__).read_text()
+
+
+async def test_what_root_writes_to_the_python_of_its_template_nobody_else_sees(supervisors):
+    supervisor = await supervisors()
+    append = "import json; open(json.__file__, 'a').write('# changed\\n')"
+    look = "import json; print(open(json.__file__).read().endswith('# changed\\n'))"
+    async with sandbox(supervisor) as (_, attacker), sandbox(supervisor) as (_, neighbour):
+        await attacker.run(append)
+        assert (await attacker.run(look)).text == "True\n"
+        assert (await neighbour.run(look)).text == "False\n"
+    assert not text_of_our_own_json().endswith("# changed\n")

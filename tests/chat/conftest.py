@@ -11,13 +11,13 @@ from jupyter_client.manager import KernelManager
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from chat_harness import Chat  # noqa: E402  # found by the line above
-from provider_servers import ProviderServer  # noqa: E402  # found by the line above
-from stand_in_sandbox import StandInSandbox  # noqa: E402  # found by the line above
+from chat_harness import Chat  # found by the line above
+from provider_servers import ProviderServer  # found by the line above
+from stand_in_sandbox import StandInSandbox  # found by the line above
 
-from podflare_nb.chat.limits import TurnLimits  # noqa: E402  # as above
-from podflare_nb.chat.service import ChatService  # noqa: E402  # as above
-from podflare_nb.transcripts import Recorder, Transcript, TranscriptHeader, TranscriptStore  # noqa: E402
+from podflare_nb.chat.limits import TurnLimits  # as above
+from podflare_nb.chat.service import ChatService  # as above
+from podflare_nb.transcripts import Recorder, Transcript, TranscriptHeader, TranscriptStore
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ class StandInSandbox:
         task.add_done_callback(self._tasks.discard)
         return execution
 
-    def _cancel(self, execution: Execution) -> None:
+    def _cancel(self, _: Execution) -> None:
         self.interrupts += 1
         self._kernel.interrupt_kernel()
 
@@ -96,7 +96,7 @@ class StandInSandbox:
         code = {"ok": 0, "error": 1, "interrupted": 130}[status]
         ended = ExecutionResult(status, code, reply.get("execution_count"))
         self._observer.execution_ended(execution.cell_id, ended)
-        execution.finish(ended)
+        execution.finish(1, ended)
 
     async def _read(self, parent: str, tell: Any) -> dict[str, Any]:
         while True:

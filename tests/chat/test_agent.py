@@ -1,5 +1,4 @@
 import asyncio
-import base64
 import json
 
 import pytest
@@ -69,9 +68,9 @@ async def test_text_is_told_before_the_code_that_follows_it(make_chat, provider:
 async def test_each_protocol_goes_to_its_own_address_with_the_key_of_the_environment(
     make_chat, provider: ProviderServer
 ):
-    for model in MODELS:
+    for model, name in MODELS.items():
         provider.will(says("hi"))
-        await make_chat(provider.env(model)).send("hello", model=MODELS[model])
+        await make_chat(provider.env(model)).send("hello", model=name)
     assert provider.paths == ["/v1/messages", "/v1/chat/completions", "/v1/responses"]
     assert {headers["Authorization"] for headers in provider.headers} == {"Bearer sk-test-1"}
 
@@ -158,10 +157,11 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("refusal", "code", "sentence"), REFUSALS, ids=[code for _, code, _ in REFUSALS])
+@pytest.mark.parametrize("case", REFUSALS, ids=[code for _, code, _ in REFUSALS])
 async def test_an_error_of_the_provider_is_told_in_a_sentence_and_the_next_turn_works(
-    make_chat, provider: ProviderServer, model, refusal, code, sentence
+    make_chat, provider: ProviderServer, model, case
 ):
+    refusal, code, sentence = case
     chat = make_chat(provider.env(model))
     await chat.send("kept = 5", model="direct")
     provider.will(refusal, runs("print('kept', kept)"), says("ok"))

@@ -182,3 +182,25 @@ def test_the_page_works_under_a_prefix(page: Page):
         expect(outputs(page)).to_have_text("hello")
         assert "token" not in page.url
         assert page.url.startswith(f"{url}#sbx_")
+
+
+def test_the_end_stays_in_view_unless_the_person_scrolled_away(page: Page, fake: FakeService):
+    lines = [
+        stream("".join(f"{part}.{line}\n" for line in range(30)), name)
+        for part, name in enumerate(("stdout", "stderr") * 4)
+    ]
+    fake.scripts["much"] = code("c1", "f()", *lines[:4], HOLD, *lines[4:], HOLD, stream("the end\n"))
+    open_page(page, fake.url)
+    send(page, "much")
+    expect(outputs(page).get_by_text("3.29")).to_be_in_viewport()
+    fake.release()
+    expect(outputs(page).get_by_text("7.29")).to_be_in_viewport()
+
+    page.locator(".scroller").hover()
+    page.mouse.wheel(0, -2000)
+    expect(page.get_by_role("button", name="To the latest")).to_be_visible()
+    fake.release()
+    expect(outputs(page)).to_contain_text("the end")
+    expect(outputs(page).get_by_text("the end")).not_to_be_in_viewport()
+    page.get_by_role("button", name="To the latest").click()
+    expect(outputs(page).get_by_text("the end")).to_be_in_viewport()

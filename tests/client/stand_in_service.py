@@ -14,6 +14,7 @@ SANDBOX_ID = "sbx_" + "5" * 32
 ENDED_ID = "sbx_" + "e" * 32
 CUT = object()
 """In a list of events: the connection ends here."""
+NOON = "2026-01-01T12:00:00Z"
 WAIT = object()
 """In a list of events: nothing more comes until the client goes."""
 
@@ -182,7 +183,7 @@ class Handler(RequestHandler):
         elif path in {"%2E", "data"}:
             prefix = "" if path == "%2E" else path + "/"
             names = [name.removeprefix(prefix) for name in self.service.files if name.startswith(prefix)]
-            rows = [{"name": n, "type": "file", "size": 1, "modified": 1.5} for n in names if "/" not in n]
+            rows = [{"name": n, "type": "file", "size": 1, "modified": NOON} for n in names if "/" not in n]
             self.finish({"path": path, "entries": rows})
         elif path in self.service.files:
             self.finish(self.service.files[path])

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
 from dataclasses import dataclass, replace
@@ -96,6 +97,7 @@ async def supervisor():
     for directory in directories.values():
         left = [path for path in directory.iterdir() if path.name != "ids"]
         assert left == []
+        shutil.rmtree(directory)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

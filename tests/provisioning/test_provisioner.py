@@ -19,7 +19,8 @@ REPLY_SECONDS = 60
 def own_runtime_dir():
     """A supervisor of this process's own, not some running service's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PODFLARE_NB_RUNTIME_DIR", tempfile.mkdtemp(prefix="pfnb-", dir="/tmp"))
+        directory = tempfile.mkdtemp(prefix="pfnb-", dir="/tmp")  # short: unix socket paths have 107 bytes
+        patch.setenv("PODFLARE_NB_RUNTIME_DIR", directory)
         yield
 
 

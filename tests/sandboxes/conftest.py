@@ -16,7 +16,7 @@ from podflare_nb.sandboxes.manager import SandboxManager
 from podflare_nb.sandboxes.outputs import OutputLimits
 from podflare_nb.sandboxes.settings import ExecutionSettings, SandboxSettings
 
-from .standin import PlainKernels, Spares
+from .standin import Changes, PlainKernels, Spares
 
 SECONDS = 60
 """No test waits longer for anything."""
@@ -30,17 +30,18 @@ class Observed:
     started: list[tuple] = field(default_factory=list)
     outputs: list[tuple] = field(default_factory=list)
     ended: list[tuple] = field(default_factory=list)
-    end_event: asyncio.Event = field(default_factory=asyncio.Event)
+    changes: Changes = field(default_factory=Changes)
 
     def execution_started(self, cell_id, request, source):
         self.started.append((cell_id, request, source))
+        self.changes.note()
 
     def execution_output(self, cell_id, output):
         self.outputs.append((cell_id, output))
 
     def execution_ended(self, cell_id, result):
         self.ended.append((cell_id, result))
-        self.end_event.set()
+        self.changes.note()
 
 
 class Book:
@@ -110,7 +111,11 @@ async def make_house(spares) -> AsyncIterator:
             observed[sandbox.id] = Observed()
             return observed[sandbox.id]
 
-        manager = SandboxManager(kernels, book, observer_for, settings, on_end=ended.append, **more)
+        def on_end(sandbox):
+            ended.append(sandbox)
+            kernels.changes.note()
+
+        manager = SandboxManager(kernels, book, observer_for, settings, on_end=on_end, **more)
         houses.append(House(manager, kernels, book, observed, ended))
         return houses[-1]
 
@@ -161,4 +166,5 @@ async def first_output(execution) -> dict:
 
 @pytest.fixture
 def workspace(sandbox, house) -> Path:
+    del sandbox  # it has the first kernel
     return house.kernels.handles[0].plain.workspace

@@ -22,6 +22,22 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 LAUNCHER = Path(__file__).with_name("plain_kernel.py")
 
 
+class Changes:
+    """Lets a test wait for what others change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def note(self, *_) -> None:
+        self._event.set()
+
+    async def until(self, condition, seconds: float = 60) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._event.clear()
+                await self._event.wait()
+
+
 @dataclass
 class Plain:
     """A kernel process before anybody took it, with its listening sockets."""
@@ -135,6 +151,7 @@ class PlainKernels:
     spares: Spares
     handles: list[PlainHandle] = field(default_factory=list)
     refuse: bool = False
+    changes: Changes = field(default_factory=Changes)
 
     async def acquire(self, template, *, limits=None, env=None) -> PlainHandle:
         del template, env
@@ -151,6 +168,7 @@ class PlainKernels:
     def _made(self, plain: Plain, limits: Limits) -> PlainHandle:
         handle = PlainHandle(plain, limits)
         self.handles.append(handle)
+        self.changes.note()
         return handle
 
     async def aclose(self) -> None:

@@ -51,7 +51,7 @@ async def test_a_failed_cell_exits_1_with_its_traceback(sandbox):
     ran = await run(sandbox, "1/0")
     assert (ran.result.status, ran.result.exit_code) == ("error", 1)
     assert ran.outputs[-1]["ename"] == "ZeroDivisionError"
-    assert any("1/0" in line for line in ran.outputs[-1]["traceback"])
+    assert any("division by zero" in line for line in ran.outputs[-1]["traceback"])
 
 
 async def test_sys_exit_gives_its_number_and_keeps_the_kernel(sandbox):
@@ -200,7 +200,7 @@ async def test_a_kernel_that_dies_under_code_is_replaced_and_the_cause_told(sand
     after = await run(sandbox, "print(open('kept').read())")
     assert after.text == "yes\n"
     assert cause in after.execution.notices[0].message
-    assert sandbox.last_exit is not None
+    assert sandbox.kernel.last_exit is not None
 
 
 async def test_closing_every_descriptor_ends_the_kernel_and_it_is_replaced(sandbox):
@@ -217,7 +217,7 @@ async def test_a_kernel_that_dies_while_idle_is_replaced_at_once(house, sandbox)
     after = await run(sandbox, "print('x' in globals())")
     assert after.text == "False\n"
     assert after.execution.notices[0].code == "kernel_restarted"
-    assert sandbox.last_exit.signal == signal.SIGKILL
+    assert sandbox.kernel.last_exit.signal == signal.SIGKILL
 
 
 async def test_what_waits_behind_a_death_runs_on_the_next_kernel(sandbox):

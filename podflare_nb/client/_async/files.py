@@ -110,5 +110,5 @@ def _info(prefix: str, entry: Mapping[str, object]) -> FileInfo:
         path=prefix + str(entry.get("name")),
         type=str(entry.get("type")),
         size=int(str(entry.get("size") or 0)),
-        modified=float(modified) if isinstance(modified, int | float) else None,
+        modified=modified if isinstance(modified, str) else None,
     )

@@ -98,6 +98,7 @@ def _become_init(plan: JailPlan, userns: int, lifeline: int) -> NoReturn:
     os.setsid()
     sc.sethostname(plan.hostname)
     _bring_up_loopback()
+    _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")  # port 80 is as good as 8080 where nobody else listens
     compose_jail(plan, userns)
     root = compose_branch(plan, plan.branch)
     os.chroot(root)

@@ -63,10 +63,11 @@ def enter(plan_json: dict[str, Any], rest: list[int]) -> None:
         capabilities.keep_kernel_set()
     if "no_new_privs" not in plan.without:
         sc.set_no_new_privs()
-    # Changing ids made this process undumpable, its /proc/self the host root's; to trace its own kin is its right.
-    sc.set_dumpable(dumpable=True)
     if "seccomp" not in plan.without:
         seccomp.install(seccomp.program())
+    # Changing ids made this process undumpable, its /proc/self the host root's; to trace its own kin is its right, but
+    # only from here on: before, one of them could have kept it from being filtered.
+    sc.set_dumpable(dumpable=True)
 
 
 def _limit_resources(plan: JailPlan) -> None:

@@ -99,6 +99,11 @@ class Capture:
         if text:
             self._write(self._streams[fd], text)
 
+    def close(self) -> None:
+        """Close the reading ends."""
+        for fd in self._streams:
+            os.close(fd)
+
     def settle(self) -> None:
         """Flush C's and Python's buffers of the descriptors, then read what is in the pipes: a cell has ended."""
         for stream in (sys.__stdout__, sys.__stderr__):

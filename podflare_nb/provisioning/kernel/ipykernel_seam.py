@@ -16,7 +16,7 @@ import socket
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,10 +54,10 @@ SEAMS: dict[str, tuple[str, ...]] = {
         " _restore_input"
     ).split(),
     "ipykernel.kernelbase:Kernel": (
-        "_abort_queues _aborting _execute_sleep _main_asyncio_lock? _control_lock _publish_status _supports_kernel_subshells"
+        "_abort_queues _aborting _execute_sleep _main_asyncio_lock _control_lock _publish_status _supports_kernel_subshells"
         " dispatch_control shell_main pre_handler_hook post_handler_hook kernel_info _topic shutdown_request"
     ).split(),
-    "ipykernel.iostream:IOPubThread": "send_multipart schedule background_socket? start stop close closed".split(),
+    "ipykernel.iostream:IOPubThread": "send_multipart schedule background_socket start stop close closed".split(),
     "ipykernel.iostream:OutStream": "write flush close fileno parent_header set_parent".split(),
     "ipykernel.zmqshell:ZMQInteractiveShell": "system_piped _showtraceback init_environment init_magics _tee db".split(),
     "IPython.core.interactiveshell:InteractiveShell": (
@@ -147,8 +147,7 @@ class ForkedKernel(IPythonKernel):
         return header["msg_type"] in COMM_MESSAGES
 
     def _abort_queues(self, subshell_id: str | None = None) -> None:  # noqa: ARG002  # ipykernel's signature
-        self._aborting = True
-        self.shell_stream.mark()
+        self._aborting = True  # until the mark that do_execute left
 
     def _stop_aborting(self) -> None:
         self._aborting = False
@@ -248,6 +247,9 @@ class ForkedKernel(IPythonKernel):
         if isinstance(error, asyncio.CancelledError) and self.interrupts.cancelled:
             error = KeyboardInterrupt()
         reply: dict[str, Any] = {"status": "ok", "user_expressions": {}}
+        if error is not None:
+            # What is queued now is aborted; what a client sends when it has seen this reply is not.
+            self.shell_stream.mark()
         if error is None and not shell._last_traceback_during_displayhook:
             reply["user_expressions"] = shell.user_expressions(user_expressions)
         else:
@@ -385,7 +387,7 @@ class TemplateApp(IPKernelApp):
         )
         self.displayhook.get_execution_count = lambda: self.kernel.execution_count
 
-    def connect(self, listeners: dict[str, int], key: bytes) -> Transport:
+    def connect(self, listeners: Mapping[str, int], key: bytes) -> Transport:
         """Serve on listening descriptors; the event loop that is current will run. Forgets an earlier transport."""
         if self.transport is not None:
             self.transport.abandon()
@@ -400,6 +402,18 @@ class TemplateApp(IPKernelApp):
         self.kernel.connect(transport)
         transport.start()
         return transport
+
+    def disconnect(self) -> None:
+        """Take the transport down; the process is a template again. The loop that was current is closed."""
+        assert self.transport is not None
+        self.transport.dismantle()
+        self.outbox.connect(None, _nothing)
+        kernel = self.kernel
+        kernel.shell_stream = kernel.control_stream = kernel.control_thread = kernel.stdin_socket = kernel.io_loop = None
+        self.transport = self.context = self.control_thread = self.iopub_thread.thread = None
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, KernelStream):
+                stream.connect(None)
 
     def _stream_message(self, stream: str, parent: dict[str, Any], text: str) -> Sequence[bytes]:
         message = self.session.msg("stream", {"name": stream, "text": text}, parent=parent)
@@ -423,6 +437,10 @@ class TemplateApp(IPKernelApp):
             header,
             f"A {kind} of {mib:.1f} MiB was not sent: the limit is {limit} MiB. Show less at a time, or write a file.\n",
         )
+
+
+def _nothing() -> None:
+    pass
 
 
 def _loopback_works() -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .ipykernel_seam import TemplateApp
+from .rehearsal import rehearse
 
 FOR_EVERY_KERNEL = (
     "ipykernel.debugger",
@@ -38,6 +39,8 @@ FOR_EVERY_KERNEL = (
 WARM_CELLS = (
     "print(6*7)",
     "_warm = {'a': [1, 2.5, None]}; _warm",
+    "import asyncio\nawait asyncio.sleep(0)",
+    "from IPython.display import HTML, display\ndisplay(HTML('<b>x</b>'))",
     "1/0",
     "def f(:",
     "raise SystemExit(0)",
@@ -76,7 +79,7 @@ def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
             _import(name)
         if "matplotlib" in sys.modules:
             _import("matplotlib_inline.backend_inline")
-        _warm(app)
+        _warm(app, home)
         _forget(app)
     return app
 
@@ -108,26 +111,27 @@ def _home_for_now() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _warm(app: TemplateApp) -> None:
-    shell = app.kernel.shell
+def _warm(app: TemplateApp, home: str) -> None:
     loaded = [cells for name, cells in WARM_LIBRARIES.items() if name in sys.modules]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for cell in (*WARM_CELLS, *(cell for cells in loaded for cell in cells)):
-            shell.run_cell(cell, store_history=False)
-        shell.complete("print", "import os; os.pa", 16)
-        shell.object_inspect_mime("print")
+        rehearse(app, (*WARM_CELLS, *(cell for cells in loaded for cell in cells)), home)
 
 
 def _forget(app: TemplateApp) -> None:
     """Remove the warm-up's traces."""
     shell = app.kernel.shell
-    shell.reset(new_session=False)
-    shell.execution_count = 1
     shell._last_traceback = None  # noqa: SLF001
     shell.payload_manager.clear_payload()
-    shell.history_manager.outputs.clear()
-    shell.history_manager.exceptions.clear()
+    history = shell.history_manager
+    history.reset(new_session=False)
+    history.input_hist_parsed[:] = history.input_hist_raw[:] = [""]
+    history.db_input_cache = []
+    history.db.execute("DELETE FROM history")
+    history.outputs.clear()
+    history.exceptions.clear()
+    shell.reset(new_session=False)
+    shell.execution_count = 1
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):
         if hasattr(sys, name):
             delattr(sys, name)

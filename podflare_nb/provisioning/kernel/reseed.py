@@ -12,7 +12,7 @@ from typing import Any
 
 
 def reseed() -> None:
-    """Reseed what is loaded. What reads the system's generator each time (secrets, uuid4) needs nothing."""
+    """Reseed what is loaded. What reads the system's generator each time (secrets, uuid4) or sees the fork itself (OpenSSL) needs nothing."""
     random.seed()
     tempfile._name_sequence = None  # type: ignore[attr-defined]  # noqa: SLF001  # no public way to forget it
     uuid._last_timestamp = None  # type: ignore[attr-defined]  # noqa: SLF001  # the same
@@ -24,6 +24,3 @@ def reseed() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.seed()
-    ssl = sys.modules.get("ssl")
-    if ssl is not None:
-        ssl.RAND_add(os.urandom(32), 32.0)

@@ -34,6 +34,12 @@ class ServiceThread(threading.Thread):
         """Run until the process ends."""
         self.io_loop.start()
 
+    def finish(self) -> None:
+        """Stop the loop, wait for the thread, close the loop."""
+        self.io_loop.add_callback(self.io_loop.stop)
+        self.join()
+        self.io_loop.close()
+
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
         """Call when a descriptor is readable. Before the thread starts, or in it."""
         self._context.run(self._loop.add_reader, fd, readable)

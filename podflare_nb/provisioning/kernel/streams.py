@@ -41,8 +41,8 @@ class KernelStream(OutStream):
         self.buffer = io.FileIO(fd, "w", closefd=False)
         """For bytes; what is written to it is captured like the output of C code."""
 
-    def connect(self, capture: Capture) -> None:
-        """Be this process's stream."""
+    def connect(self, capture: Capture | None) -> None:
+        """Be this process's stream; with None, a template's, which goes nowhere."""
         self._capture = capture
         self._master_pid = os.getpid()
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from .. import datagrams
 from ..jail.enter import enter
+from . import pages
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
 from .preload import PreloadError, build
@@ -60,6 +61,7 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
         os._exit(1)
     gc.collect()
     gc.freeze()
+    pages.collapse()
     ready = {
         "event": "ready",
         "pid": os.getpid(),

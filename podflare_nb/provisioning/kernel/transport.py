@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from tornado.ioloop import IOLoop
 
 from .capture import Capture
 from .frames import FrameSender, WholeMessageSocket
@@ -100,6 +101,10 @@ class ShellChannel:
         self._loop = asyncio.get_event_loop_policy().get_event_loop()
         self._loop.add_reader(self.socket.FD, self._readable)
         self._loop.call_soon(self._readable)
+
+    def finish(self) -> None:
+        """Stop reading."""
+        self._loop.remove_reader(self.socket.FD)
 
     def send_multipart(self, frames: Sequence[bytes], copy: bool = True, **_: object) -> None:  # noqa: FBT001, FBT002  # pyzmq's signature
         """Send a reply."""
@@ -236,6 +241,15 @@ class Transport:
         """Send what is queued, as far as clients still read, then close all. The process ends after this."""
         self._outbox.flush()
         self.context.destroy(linger=LINGER_MS)
+
+    def dismantle(self) -> None:
+        """Take all down without waiting for clients, in a process that goes on. The streams' descriptors dangle."""
+        self.service.finish()
+        self.shell.finish()
+        IOLoop.current().close()
+        self.context.destroy(linger=0)
+        self.capture.close()
+        os.close(self._timer.fd)
 
     def abandon(self) -> None:
         """In a forked child of a live kernel: let go of the parent's connection."""

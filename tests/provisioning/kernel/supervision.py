@@ -1,6 +1,4 @@
-"""The supervisor's end of a template, for tests: start, configure, spawn; no jail."""
-
-from __future__ import annotations
+"""The supervisor's end of a template, for tests: start, configure, spawn without a jail, run cells."""
 
 import contextlib
 import os
@@ -12,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_client import BlockingKernelClient
@@ -22,6 +21,10 @@ from podflare_nb.provisioning.kernel.transport import CHANNELS
 
 WAIT_SECONDS = 60
 PORTS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
+
+
+class NotStartedError(Exception):
+    """A kernel said why it could not start."""
 
 
 class Channel:
@@ -41,6 +44,65 @@ class Channel:
             return None
 
 
+@dataclass
+class Ran:
+    """What came of one cell."""
+
+    reply: dict
+    messages: list = field(default_factory=list)
+
+    def text(self, stream="stdout"):
+        return "".join(m["content"]["text"] for m in self.of("stream") if m["content"]["name"] == stream)
+
+    def of(self, kind):
+        return [m for m in self.messages if m["msg_type"] == kind]
+
+    @property
+    def result(self):
+        return self.of("execute_result")[0]["content"]["data"]["text/plain"]
+
+
+class Client(BlockingKernelClient):
+    """A client that collects a cell's messages."""
+
+    def run(self, code, **options):
+        ran = Ran({})
+        reply = self.execute_interactive(
+            code, timeout=WAIT_SECONDS, output_hook=ran.messages.append, allow_stdin=False, **options
+        )
+        ran.reply = reply["content"]
+        return ran
+
+    def value(self, expression):
+        return self.run(expression).result
+
+    def until(self, matches):
+        """The next iopub message that matches."""
+        while True:
+            message = self.get_iopub_msg(timeout=WAIT_SECONDS)
+            if matches(message):
+                return message
+
+    def until_text(self, text):
+        return self.until(lambda m: m["msg_type"] == "stream" and text in m["content"]["text"])
+
+    def until_idle(self, request_id):
+        return self.until(
+            lambda m: m["content"].get("execution_state") == "idle" and m["parent_header"].get("msg_id") == request_id
+        )
+
+    def reply_to(self, request_id, channel="shell"):
+        receive = self.get_shell_msg if channel == "shell" else self.get_control_msg
+        while (reply := receive(timeout=WAIT_SECONDS))["parent_header"].get("msg_id") != request_id:
+            pass
+        return reply["content"]
+
+    def request(self, kind, content, channel="shell"):
+        message = self.session.msg(kind, content)
+        getattr(self, f"{channel}_channel").send(message)
+        return message["header"]["msg_id"]
+
+
 class Kernel:
     """A spawned kernel: its pid, its ctl, how to connect."""
 
@@ -52,14 +114,16 @@ class Kernel:
         self.home = home
         self._clients = []
 
-    def client(self, client_class=BlockingKernelClient, *, ready=True):
-        client = client_class()
+    def client(self):
+        client = Client()
         client.load_connection_info(self.connection)
         client.start_channels()
         self._clients.append(client)
-        if ready:
-            client.wait_for_ready(timeout=WAIT_SECONDS)
+        client.wait_for_ready(timeout=WAIT_SECONDS)
         return client
+
+    def interrupt(self):
+        signal.pidfd_send_signal(self.pidfd, signal.SIGINT)
 
     def ended(self, seconds=WAIT_SECONDS):
         """Wait for the end of the process."""
@@ -111,11 +175,14 @@ class Template:
         ctl.send({**serve, "cwd": cwd or str(home)})
         assert self.control.receive()["kernel_id"] == kernel_id
         up = ctl.receive()
+        if up["event"] != "up":
+            ours.close()
+            shutil.rmtree(directory)
+            raise NotStartedError(up)
         connection = {
             "transport": "ipc", "ip": f"{directory}/k", "key": key, "signature_scheme": "hmac-sha256",
             **{f"{name}_port": port for name, port in PORTS.items()},
         }  # fmt: skip
-        assert up["event"] == "up", up
         return Kernel(up["pid"], ctl, connection, home)
 
     def close(self):

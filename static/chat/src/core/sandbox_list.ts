@@ -30,14 +30,15 @@ export class SandboxList {
 
   async refresh(): Promise<void> {
     const all: SandboxInfo[] = [];
-    this.cursor = null;
+    let cursor: string | null = null;
     for (let page = 0; page < this.pages; page += 1) {
-      const query: string = `?limit=${PAGE}&include_closed=true` + (this.cursor ? `&cursor=${encodeURIComponent(this.cursor)}` : "");
+      const query: string = `?limit=${PAGE}&include_closed=true` + (cursor ? `&cursor=${encodeURIComponent(cursor)}` : "");
       const answer: Listing = await this.api.json<Listing>("GET", `/sandboxes${query}`);
       all.push(...answer.sandboxes);
-      this.cursor = answer.next_cursor;
-      if (this.cursor === null) break;
+      cursor = answer.next_cursor;
+      if (cursor === null) break;
     }
+    this.cursor = cursor;
     this.sandboxes = all;
     this.changed();
   }

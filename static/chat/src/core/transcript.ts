@@ -16,6 +16,7 @@ export interface Cell {
   executionCount: number | null;
   status: CellStatus;
   outputs: CellOutputs;
+  notices: string[]; // sentences about the run: output left out, the kernel replaced
   turnId: string | null;
   operator: string | null;
   startedAt: number | null; // milliseconds since the epoch
@@ -82,6 +83,8 @@ export class Transcript {
         return this.change(data, (cell) => this.addOutput(cell, data["output"] as Output));
       case "cell-end":
         return this.change(data, (cell) => endCell(cell, event));
+      case "notice":
+        return this.change(data, (cell) => cell.notices.push(text(data["message"])));
       case "approval-request":
         turn.approval = {
           toolCallId: text(data["tool_call_id"]), source: text(data["source"]), language: text(data["language"]) || "python",
@@ -123,7 +126,7 @@ export class Transcript {
       kind: data["cell_type"] === "markdown" ? "markdown" : "code",
       role: (text(data["role"]) || "tool") as CellRole,
       ...split(source, text(data["language"])),
-      executionCount: null, status: "running", outputs: new CellOutputs(), turnId: turn.id, operator: null,
+      executionCount: null, status: "running", outputs: new CellOutputs(), notices: [], turnId: turn.id, operator: null,
       startedAt: event.ts, endedAt: null,
     };
     this.put(cell);
@@ -188,6 +191,7 @@ function cellOf(raw: NotebookCell, index: number): Cell {
     executionCount: raw.execution_count ?? null,
     status: own.status ?? (failed ? "error" : "ok"),
     outputs,
+    notices: [],
     turnId: own.turn_id ?? null,
     operator: own.operator ?? null,
     startedAt: time(timing["iopub.execute_input"] ?? timing["iopub.status.busy"]),

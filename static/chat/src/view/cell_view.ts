@@ -68,6 +68,7 @@ class CodeCellView implements CellView {
   private readonly more = h("button", { type: "button", class: "fold" });
   private readonly toggle = h("button", { type: "button", class: "quiet icon-button", "aria-expanded": "true", title: "Hide the code" }, icon("chevron"));
   private readonly outputs = new OutputsView();
+  private readonly notices = h("p", { class: "notices", hidden: true });
   private source: string | null = null;
   private lines = 0;
   private long = false;
@@ -79,7 +80,7 @@ class CodeCellView implements CellView {
     this.more.addEventListener("click", () => this.fold(!this.pre.classList.contains("clipped")));
     const copy = copyButton("Copy the code", () => this.source ?? "");
     const bar = h("header", { class: "code-bar" }, this.badge, this.state, h("span", { class: "grow" }), copy, this.toggle);
-    const card = h("div", { class: "card" }, bar, this.pre, this.more, this.outputs.element);
+    const card = h("div", { class: "card" }, bar, this.pre, this.more, this.outputs.element, this.notices);
     this.element = h("article", { class: "cell cell-code" }, h("div", { class: "gutter" }, this.count), card);
   }
 
@@ -93,6 +94,8 @@ class CodeCellView implements CellView {
     this.element.setAttribute("aria-label", `${LANGUAGES[cell.language] ?? "Code"} cell ${cell.executionCount ?? ""}`.trim());
     this.element.setAttribute("aria-busy", String(running));
     this.outputs.update(cell.outputs);
+    setText(this.notices, cell.notices.join(" "));
+    this.notices.hidden = cell.notices.length === 0;
   }
 
   private setSource(cell: Cell): void {

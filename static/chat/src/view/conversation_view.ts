@@ -26,10 +26,14 @@ export class ConversationView {
   update(transcript: Transcript, lost: boolean, now: number): void {
     const wanted: HTMLElement[] = [];
     const { cells } = transcript;
+    let shownBefore: string | null | undefined;
     cells.forEach((cell, index) => {
       const view = this.view(cell);
       view.update(cell, now, cell.role === "user" ? sourcesRun(cells, index) : NOTHING);
-      view.element.classList.toggle("first-of-turn", cell.turnId === null || cell.turnId !== cells[index - 1]?.turnId);
+      const opensTurn = cell.turnId === null || cell.turnId !== shownBefore;
+      view.element.classList.toggle("first-of-turn", opensTurn && shownBefore !== undefined);
+      view.element.classList.toggle("asked", opensTurn && cell.kind === "code" && cells[index - 1]?.role === "user");
+      if (!view.element.hidden) shownBefore = cell.turnId;
       wanted.push(view.element);
       const turn = cell.turnId === null ? undefined : transcript.turns.get(cell.turnId);
       if (turn && cells[index + 1]?.turnId !== cell.turnId) wanted.push(this.footer(turn, cells, now));
@@ -97,11 +101,13 @@ class TurnFooter {
   }
 
   update(turn: Turn, cells: Cell[], now: number): void {
-    const failed = turn.problem !== null || (turn.status !== "running" && turn.status !== "ok");
+    const last = cells.at(-1);
+    const told = last?.kind === "markdown" && turn.problem !== null && last.source.includes(turn.problem); // recorded as a cell
+    const failed = !told && (turn.problem !== null || (turn.status !== "running" && turn.status !== "ok"));
     setText(this.problem, failed ? turn.problem || (ENDINGS[turn.status] ?? "") : "");
     this.problem.hidden = !failed;
     this.problem.dataset["status"] = turn.status;
-    this.problem.classList.toggle("mild", cells.at(-1)?.status === "error"); // the cell above tells it already
+    this.problem.classList.toggle("mild", last?.status === "error"); // the cell above tells it already
     this.element.dataset["status"] = turn.status;
     setText(this.line, turn.status === "running" ? waiting(turn, cells, now) : summary(turn, cells));
     this.line.hidden = this.line.textContent === "";

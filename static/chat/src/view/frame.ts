@@ -5,6 +5,7 @@ import type { SandboxInfo } from "../core/wire.js";
 import { h, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { menu } from "./menu.js";
+import { titleOf } from "./title.js";
 
 export interface FrameOptions {
   parts: Record<"sidebar" | "cells" | "composer" | "files" | "toasts", HTMLElement>;
@@ -39,6 +40,7 @@ export class Frame {
   private readonly menuButton: HTMLButtonElement;
   private wasBusy = false;
   private sticking = true;
+  private lastTop = 0;
 
   constructor(private readonly options: FrameOptions) {
     const { parts } = options;
@@ -54,9 +56,10 @@ export class Frame {
       { label: "Script", detail: ".py", act: () => options.notebook("py") },
     ]);
     this.latest = h("button", { type: "button", class: "latest", hidden: true, "aria-label": "To the latest", onclick: () => this.stickToEnd() }, icon("down"));
-    this.scroller = h("div", { class: "scroller", tabindex: "-1" },
-      h("div", { class: "column", role: "log", "aria-live": "off", "aria-label": "Conversation" },
-        this.welcomeSlot, this.loading, this.problem, parts.cells, this.closed),
+    const column = h("div", { class: "column", role: "log", "aria-live": "off", "aria-label": "Conversation" },
+      this.welcomeSlot, this.loading, this.problem, parts.cells, this.closed);
+    new ResizeObserver(() => this.keepEnd()).observe(column);
+    this.scroller = h("div", { class: "scroller", tabindex: "-1" }, column,
       h("div", { class: "dock" }, this.latest, parts.composer));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.filesButton, this.downloads);
@@ -74,7 +77,7 @@ export class Frame {
 
   update(state: FrameState): void {
     const { sandbox } = state;
-    const title = sandbox?.title?.replace(/\s+/g, " ").trim() || "New notebook";
+    const title = sandbox?.title ? titleOf(sandbox.title) : "New notebook";
     setText(this.title, title);
     document.title = sandbox?.title ? `${title.slice(0, 60)} · podflare_nb` : "podflare_nb";
     setText(this.detail, sandbox ? `${sandbox.template} · ${state.busy ? "running" : sandbox.state}` : "Starts with your first message");
@@ -104,21 +107,23 @@ export class Frame {
     this.setDrawer(false);
   }
 
-  // Draws, and stays at the end where it was there before.
-  keepEnd(draw: () => void): void {
-    draw();
+  stickToEnd(): void {
+    this.sticking = true;
+    this.keepEnd();
+  }
+
+  private keepEnd(): void {
     if (this.sticking) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.scrolled();
   }
 
-  stickToEnd(): void {
-    this.sticking = true;
-    this.scroller.scrollTop = this.scroller.scrollHeight;
-  }
-
+  // Only a move upwards leaves the end: content that grows (a picture that decodes) scrolls nothing by itself.
   private scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.sticking = scrollHeight - scrollTop - clientHeight < NEAR;
+    const atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+    if (atEnd) this.sticking = true;
+    else if (scrollTop < this.lastTop) this.sticking = false;
+    this.lastTop = scrollTop;
     this.latest.hidden = this.sticking;
   }
 

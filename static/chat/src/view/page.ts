@@ -15,6 +15,7 @@ import { Frame } from "./frame.js";
 import { Sidebar } from "./sidebar.js";
 import { listenForShortcuts } from "./shortcuts.js";
 import { themeButton } from "./theme.js";
+import { titleOf } from "./title.js";
 import { Toasts } from "./toasts.js";
 import { welcome } from "./welcome.js";
 
@@ -141,7 +142,7 @@ export class Page {
     } finally {
       this.sending = false;
       this.draw();
-      void this.keepCurrent();
+      void this.list.refresh().catch(() => undefined); // the poll tells when the service is away
       void this.files.refresh();
     }
   }
@@ -198,7 +199,7 @@ export class Page {
   private downloadNotebook(format: string): void {
     const id = this.conversation.sandboxId;
     if (id === null) return;
-    const title = this.list.find(id)?.title?.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 40) || "notebook";
+    const title = titleOf(this.list.find(id)?.title ?? "notebook").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 40) || "notebook";
     this.download(this.api.url(`/sandboxes/${id}/notebook.${format}`), `${title}.${format}`);
   }
 
@@ -274,7 +275,7 @@ export class Page {
     const busy = conversation.running || this.sending;
     const closed = sandbox?.state === "closed" || sandbox?.state === "closing";
     this.sidebar.update(this.list.sandboxes, conversation.sandboxId, this.list.hasMore, now);
-    this.frame.keepEnd(() => this.cells.update(conversation.transcript, conversation.lost, now));
+    this.cells.update(conversation.transcript, conversation.lost, now);
     this.composer.update({ running: busy, closed });
     this.frame.update({ sandbox, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
     this.drawWelcome(sandbox, busy || closed || conversation.loading || conversation.problem !== null || conversation.transcript.cells.length > 0);

@@ -5,6 +5,7 @@ import { ago } from "./clock.js";
 import { h } from "./dom.js";
 import { icon, mark } from "./icons.js";
 import { menu } from "./menu.js";
+import { titleOf } from "./title.js";
 
 export interface SidebarActions {
   open(id: string): void;
@@ -55,7 +56,7 @@ export class Sidebar {
 
   private entry(sandbox: SandboxInfo, open: boolean, now: number): HTMLElement {
     const over = sandbox.state === "closed" || sandbox.state === "closing";
-    const title = sandbox.title?.replace(/\s+/g, " ").trim() || "New sandbox";
+    const title = titleOf(sandbox.title);
     const link = h("a", {
       href: `#${sandbox.id}`, class: "sandbox-link", "aria-current": open ? "page" : undefined, title: sandbox.title ?? title, "data-key": sandbox.id,
       onclick: (event) => { event.preventDefault(); this.actions.open(sandbox.id); },

@@ -6,13 +6,15 @@ import { mark } from "./icons.js";
 interface Example {
   title: string;
   detail: string;
-  message: string;
+  code: string; // for the direct mode; its first comment becomes the notebook's title
+  question: string; // for an agent
 }
 
 const TABLE: Example = {
   title: "A table",
   detail: "pandas, straight to HTML",
-  message: `\`\`\`python
+  question: "Make a table of the planets by size, with their moons and the length of their days.",
+  code: `# The planets, by size.
 import pandas as pd
 
 planets = pd.DataFrame({
@@ -21,52 +23,70 @@ planets = pd.DataFrame({
     "moons": [0, 0, 1, 2, 95, 146, 28, 16],
     "day_hours": [1407.6, 5832.5, 23.9, 24.6, 9.9, 10.7, 17.2, 16.1],
 })
-planets.sort_values("radius_km", ascending=False).reset_index(drop=True)
-\`\`\``,
+planets.sort_values("radius_km", ascending=False).reset_index(drop=True)`,
 };
 
 const PLOT: Example = {
   title: "A plot",
   detail: "matplotlib, as a picture",
-  message: `\`\`\`python
+  question: "Draw the butterfly curve with matplotlib, coloured along its way, without axes.",
+  code: `# The butterfly curve.
 import numpy as np
 import matplotlib.pyplot as plt
 
-t = np.linspace(0, 12 * np.pi, 4000)
+t = np.linspace(0, 12 * np.pi, 6000)
 r = np.exp(np.sin(t)) - 2 * np.cos(4 * t) + np.sin((2 * t - np.pi) / 24) ** 5
-fig, ax = plt.subplots(subplot_kw={"projection": "polar"}, figsize=(6, 6))
-ax.scatter(t, r, c=t, s=3, cmap="plasma")
+fig, ax = plt.subplots(subplot_kw={"projection": "polar"}, figsize=(5.5, 5.5))
+ax.scatter(t, r, c=t, s=2, cmap="plasma")
 ax.set_axis_off()
-plt.show()
-\`\`\``,
+plt.show()`,
 };
 
 const SHELL: Example = {
   title: "A shell",
   detail: "bash, in the same workspace",
-  message: "```bash\nuname -sr && python --version\nprintf 'city,temp\\nOslo,4\\nLima,19\\nCairo,28\\n' > cities.csv\ncolumn -s, -t cities.csv || cat cities.csv\n```",
+  question: "Look around with bash: which system is this, which Python, and what is in the workspace?",
+  code: `%%bash
+# A shell in the same workspace.
+uname -sr && python --version
+printf 'city,temp\\nOslo,4\\nLima,19\\nCairo,28\\n' > cities.csv
+ls -l
+cat cities.csv`,
 };
 
 const STANDARD: Example = {
   title: "A little maths",
   detail: "only the standard library",
-  message: "```python\nfrom fractions import Fraction\nfrom statistics import mean, stdev\n\nsample = [2.1, 2.5, 1.9, 2.8, 2.4]\nprint(f\"mean {mean(sample):.3f}, stdev {stdev(sample):.3f}\")\nsum(Fraction(1, n) for n in range(1, 11))\n```",
+  question: "What is the tenth harmonic number, as an exact fraction?",
+  code: `# The tenth harmonic number, exactly.
+from fractions import Fraction
+
+for n in (1, 2, 5):
+    print(n, sum(Fraction(1, k) for k in range(1, n + 1)))
+sum(Fraction(1, k) for k in range(1, 11))`,
 };
 
-const RICH: Example = {
-  title: "Any object",
-  detail: "shown as the kernel shows it",
-  message: "```python\nimport json, platform, sys\n\nprint(json.dumps({\"python\": sys.version.split()[0], \"machine\": platform.machine()}, indent=2))\n{name: len(name) for name in sorted(sys.builtin_module_names)[:8]}\n```",
+const TEXT: Example = {
+  title: "A text",
+  detail: "counted and sorted",
+  question: "Which words does the Zen of Python use most?",
+  code: `# The words of the Zen of Python.
+import codecs, collections, contextlib, io, re
+
+with contextlib.redirect_stdout(io.StringIO()):
+    import this
+words = re.findall(r"[a-z']+", codecs.decode(this.s, "rot13").lower())
+collections.Counter(words).most_common(8)`,
 };
 
 // A template without the data packages gets examples that need none.
 export function examplesFor(template: string): Example[] {
-  return template.includes("minimal") ? [STANDARD, RICH, SHELL] : [TABLE, PLOT, SHELL];
+  return template.includes("minimal") ? [STANDARD, TEXT, SHELL] : [TABLE, PLOT, SHELL];
 }
 
 export function welcome(template: string, agent: boolean, use: (message: string) => void): HTMLElement {
   const cards = examplesFor(template).map((example) =>
-    h("button", { type: "button", class: "example", onclick: () => use(example.message) },
+    h("button", { type: "button", class: "example", onclick: () => use(agent ? example.question : example.code) },
       h("strong", {}, example.title), h("span", {}, example.detail)));
   return h("section", { class: "welcome" }, mark(),
     h("h1", {}, "A notebook you can talk to"),

@@ -1,0 +1,68 @@
+"""Ends a run that does not end by itself: at its deadline, on a cancel, or when the kernel falls silent.
+
+First an interrupt; after the grace the kernel is killed, and its death ends the run. Holds the timers of one run and
+nothing else; what the end means is ``run``'s to say.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+from ..errors import PodflareError
+from .background import BackgroundWork
+from .kernel_keeper import KernelKeeper
+from .run import Cause, Run
+from .settings import ExecutionSettings
+
+log = logging.getLogger(__name__)
+
+
+class RunWatch:
+    """Watches one run. ``fell_silent`` is called when its idle will not come any more. ``close`` it at the end."""
+
+    def __init__(
+        self, run: Run, keeper: KernelKeeper, settings: ExecutionSettings, fell_silent: Callable[[], None]
+    ) -> None:
+        self._run, self._keeper, self._settings, self._fell_silent = run, keeper, settings, fell_silent
+        self._loop = asyncio.get_running_loop()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._work = BackgroundWork("a run's interrupt")
+
+    def __repr__(self) -> str:
+        return f"<RunWatch {self._run.cell_id} timers={len(self._timers)}>"
+
+    def deadline(self, seconds: float) -> None:
+        """End the run after so long."""
+        self._timers.append(self._loop.call_later(seconds, self.stop, "timeout"))
+
+    def stop(self, cause: Cause) -> None:
+        """End the run now; the first reason counts."""
+        if self._run.cause in ("timeout", "cancel"):
+            return
+        self._run.cause = cause
+        self._work.begin(self._interrupt())
+        self._timers.append(self._loop.call_later(self._settings.grace_seconds, self._keeper.begin_kill))
+
+    def replied(self) -> None:
+        """The reply came without the idle. A kernel whose own queue is full drops output: do not wait for ever."""
+        heard = self._run.heard
+        self._timers.append(self._loop.call_later(self._settings.quiet_seconds, self._listen, heard))
+
+    def close(self) -> None:
+        """The run is over."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    async def _interrupt(self) -> None:
+        try:
+            await self._keeper.handle.send_signal(signal.SIGINT)
+        except PodflareError as error:
+            log.warning("A run could not be interrupted, its kernel will be killed: %s", error)
+
+    def _listen(self, heard: int) -> None:
+        if self._run.heard == heard:
+            self._fell_silent()
+        else:
+            self.replied()

@@ -1,0 +1,90 @@
+"""SIGINT breaks the user's code and nothing else."""
+
+import signal
+
+import pytest
+
+CELLS = {
+    "python": "print('begun')\nwhile True: pass",
+    "sleeping": "import time\nprint('begun')\ntime.sleep(1000)",
+    "printing": "print('begun')\nwhile True: print('x')",
+    "awaiting": "import asyncio\nprint('begun')\nawait asyncio.sleep(1000)",
+    "busy coroutine": "import asyncio\nawait asyncio.sleep(0)\nprint('begun')\nwhile True: pass",
+    "reading": "print('begun')\ninput()",
+}
+
+
+@pytest.mark.parametrize("code", CELLS.values(), ids=CELLS)
+def test_an_interrupt_breaks_a_cell(client, kernel, code):
+    request = client.execute(code, allow_stdin=True)
+    client.until_text("begun")
+    kernel.interrupt()
+    reply = client.reply_to(request)
+    assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
+    client.until_idle(request)
+    assert client.value("1+1") == "2"
+
+
+def test_an_interrupt_by_message_breaks_a_cell_and_its_children(client):
+    request = client.execute("import os\nprint('begun')\nos.system('sleep 1000')\nprint('ended')")
+    client.until_text("begun")
+    interrupt = client.request("interrupt_request", {}, "control")
+    assert client.reply_to(interrupt, "control")["status"] == "ok"
+    client.until_text("ended")
+    assert client.reply_to(request)["status"] == "ok"
+
+
+def test_interrupts_between_cells_do_nothing(client, kernel):
+    for _ in range(20):
+        kernel.interrupt()
+        assert client.value("1+1") == "2"
+
+
+def test_a_background_task_that_never_yields_is_broken_by_an_interrupt(client, kernel):
+    client.run(
+        "import asyncio, sys\nasync def spin():\n    print('spinning', flush=True)\n    while True: pass\n"
+        "task = asyncio.create_task(spin())"
+    )
+    client.until_text("spinning")
+    kernel.interrupt()
+    assert client.value("type(task.exception()).__name__") == "'KeyboardInterrupt'"
+
+
+def test_a_cell_may_handle_sigint_itself_and_the_next_is_interruptible(client, kernel):
+    request = client.execute(
+        "import signal, time\ncaught = []\nsignal.signal(signal.SIGINT, lambda *a: caught.append(1))\nprint('begun')\n"
+        "while not caught: time.sleep(0.01)"
+    )
+    client.until_text("begun")
+    kernel.interrupt()
+    assert client.reply_to(request)["status"] == "ok"
+    request = client.execute("print('again')\nwhile True: pass")
+    client.until_text("again")
+    kernel.interrupt()
+    assert client.reply_to(request)["ename"] == "KeyboardInterrupt"
+
+
+def test_a_timer_that_raises_in_every_byte_code_of_printing_tears_no_message(client):
+    ran = client.run(
+        "import signal\nclass Late(BaseException): pass\ndef late(*args): raise Late\nsignal.signal(signal.SIGALRM, late)\n"
+        "count = 0\n"
+        "while count < 300:\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0.0005 + count % 7 * 0.00001, 0.001)\n"
+        "        while True: print('y' * 50); display(1)\n"
+        "    except Late: count += 1\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nprint('end')"
+    )
+    assert ran.reply["status"] == "ok", ran.reply
+    assert ran.text().endswith("end\n")
+    assert client.value("1+1") == "2"
+
+
+def test_os_exit_and_faults_do_end_the_kernel(template):
+    for code in ("import os; os._exit(7)", f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"):
+        kernel = template.spawn()
+        try:
+            kernel.client().execute(code)
+            assert kernel.ended()
+        finally:
+            kernel.close()

@@ -1,0 +1,126 @@
+"""A template is quiescent, leaves nothing behind, and its children share nothing."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from supervision import NotStartedError, Template
+
+DRAWS = {
+    "random": "import random; random.random()",
+    "uuid1": "import uuid; uuid.uuid1().hex",
+    "uuid4": "import uuid; uuid.uuid4().hex",
+    "secrets": "import secrets; secrets.token_hex()",
+    "tempfile": "import tempfile; next(tempfile._get_candidate_names())",
+    "authkey": "import multiprocessing; bytes(multiprocessing.current_process().authkey)",
+    "ssl": "import ssl; ssl.RAND_bytes(16)",
+    "session": "get_ipython().kernel.session.session",
+    "kernel": "get_ipython().kernel.ident",
+}
+
+
+def descriptors(pid):
+    links = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        links[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return links
+
+
+def test_a_ready_template_has_one_thread_and_one_socket(template):
+    ready = template.configured
+    assert ready["threads"] == 1
+    assert ready["pid"] == template.process.pid
+    assert ready["language_info"]["name"] == "python"
+    kinds = [link for fd, link in descriptors(ready["pid"]).items() if fd > 2]
+    assert len(kinds) == 1, kinds
+    assert kinds[0].startswith("socket:")
+
+
+def test_a_template_names_the_module_that_does_not_import():
+    template = Template(preload=["json", "no_such_library"])
+    assert template.configured == {
+        "event": "failed",
+        "error": "The template could not import no_such_library: "
+        "ModuleNotFoundError: No module named 'no_such_library'",
+    }
+    assert template.close() == 1
+
+
+def test_a_template_leaves_no_files(tmp_path):
+    template = Template(env={"TMPDIR": str(tmp_path), "HOME": str(tmp_path)})
+    try:
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        assert template.close() == 0
+
+
+def test_a_template_survives_an_interrupt_and_keeps_no_zombies(template):
+    template.process.send_signal(signal.SIGINT)
+    template.spawn().close()
+    kin = [Path(path) for path in Path("/proc").glob("[0-9]*/stat")]
+    children = []
+    for stat in kin:
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == template.process.pid:
+            children.append(stat.parent.name)
+    assert children == []
+
+
+def test_a_kernel_that_cannot_start_says_where(template):
+    with pytest.raises(NotStartedError) as failure:
+        template.spawn(cwd="/no/such/directory")
+    assert failure.value.args[0] == {
+        "event": "failed",
+        "where": "attach",
+        "error": "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/directory'",
+    }
+
+
+def test_children_of_one_template_draw_different_random_numbers(template):
+    kernels = [template.spawn() for _ in range(2)]
+    try:
+        first, second = (kernel.client() for kernel in kernels)
+        same = [name for name, code in DRAWS.items() if first.value(code) == second.value(code)]
+        assert same == []
+    finally:
+        for kernel in kernels:
+            kernel.close()
+
+
+def test_children_share_no_variables_and_no_descriptors(template):
+    kernels = [template.spawn() for _ in range(2)]
+    try:
+        first, second = (kernel.client() for kernel in kernels)
+        first.run("mine = 1")
+        assert second.value("'mine' in globals()") == "False"
+        links = [{link for link in descriptors(kernel.pid).values() if "[" in link} for kernel in kernels]
+        shared = {link for link in links[0] & links[1] if not link.startswith("anon_inode:")}
+        assert shared == set()
+    finally:
+        for kernel in kernels:
+            kernel.close()
+
+
+def test_a_subprocess_inherits_its_standard_streams_only(client):
+    listing = client.run("%%bash\nls -l /proc/$$/fd | awk '{print $9}'").text().split()
+    assert sorted(set(listing) - {"255"}) == ["0", "1", "2"]
+
+
+def test_the_descriptors_of_a_kernel_are_its_sockets_pipes_and_loops(client, kernel):
+    kinds = sorted({link.split("[")[0].rstrip(":") for link in descriptors(kernel.pid).values()})
+    assert kinds == ["/dev/null", "anon_inode", "pipe", "socket"]
+    assert all(not Path(f"/proc/{kernel.pid}/fd/{fd}").is_file() for fd in descriptors(kernel.pid))
+
+
+def test_nothing_that_a_first_cell_needs_is_imported_by_the_child(client):
+    before = set(eval(client.value("import sys; sorted(sys.modules)")))
+    client.run("print(6*7)")
+    client.run("1/0")
+    client.run("%%bash\ntrue")
+    client.run("import asyncio; await asyncio.sleep(0)")
+    client.reply_to(client.complete("import os; os.pa", 16))
+    assert set(eval(client.value("sorted(sys.modules)"))) - before == set()
