@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     # SIGTERM shall clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report()
-    failed = False
+    exit_code = 0
     try:
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podflare-bench-")))
@@ -54,9 +54,10 @@ def main(arguments: list[str]) -> int:
                 try:
                     section(bench)
                 except (WireError, PodflareError) as error:
-                    failed = True
+                    exit_code = 1
                     say(f"{name} failed: {error}\n{ours.log_tail()}")
     except KeyboardInterrupt:
+        exit_code = 130
         say("stopped; what was measured until then:")
     sys.stdout.write(report.table() + "\n")
     if options.json:
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
         options.json.write_text(
             json.dumps({"machine": machine, "quick": options.quick, "rows": report.raw()}, indent=1)
         )
-    return 1 if failed else 0
+    return exit_code
 
 
 def say(line: str) -> None:

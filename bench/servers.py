@@ -75,14 +75,21 @@ class Server(ABC):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Ask it to end; after a minute end its whole session by force."""
+        """Ask it to end; after a minute, or a second Ctrl-C, end its whole session by force."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self._log.close()
+            self._kill()
+        except BaseException:
+            self._kill()
+            raise
+        finally:
+            self._log.close()
+
+    def _kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS

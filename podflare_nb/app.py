@@ -20,7 +20,7 @@ from traitlets import Bool, List, Unicode
 from traitlets import Enum as EnumTrait
 
 from .chat.service import ChatService
-from .config import ServiceConfig, default_data_dir, kernelspec_dirs
+from .config import ServiceConfig, default_data_dir, kernelspec_dirs, pool_size_of
 from .errors import InvalidArgumentError, NoCapacityError, PodflareError
 from .handlers.routes import ROUTES
 from .handlers.services import SETTING, Services, ServicesSlot
@@ -92,6 +92,7 @@ class PodflareApp(ExtensionApp):
             template_dirs=tuple(Path(path).expanduser() for path in self.template_dirs),
             default_template=self.default_template or None,
             default_model=self.default_model or None,
+            pool_size=pool_size_of(),
         )
 
     def initialize_settings(self) -> None:
@@ -151,7 +152,7 @@ async def start_services(config: ServiceConfig, records: SandboxRecords, stack: 
     stack.enter_context(DataLock.take(config.data_dir))
     records.end_live("crashed", FOUND_LIVE, utc_now())
     allow_many_descriptors()
-    templates = kernelspec.find(kernelspec_dirs(config.template_dirs))
+    templates = kernelspec.with_pool_size(kernelspec.find(kernelspec_dirs(config.template_dirs)), config.pool_size)
     settings = SandboxSettings(
         templates=templates,
         default_template=choose_template(config.default_template, templates),

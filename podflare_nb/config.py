@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import InvalidArgumentError
 from .provisioning.client import Isolation
 
 NAME = "podflare_nb"
@@ -18,13 +19,25 @@ NAME = "podflare_nb"
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """``template_dirs`` are looked through before the installed kernelspecs. None of ``default_template``,
-    ``default_model``: the template or model that says of itself that it is the default."""
+    ``default_model``: the template or model that says of itself that it is the default; of ``pool_size``: as each
+    template says."""
 
     data_dir: Path
     isolation: Isolation = "namespaces"
     template_dirs: tuple[Path, ...] = ()
     default_template: str | None = None
     default_model: str | None = None
+    pool_size: int | None = None
+
+
+def pool_size_of(env: Mapping[str, str] = os.environ) -> int | None:
+    """``$PODFLARE_NB_POOL_SIZE``: how many kernels to keep warm for each template. Raises InvalidArgumentError."""
+    text = env.get("PODFLARE_NB_POOL_SIZE")
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise InvalidArgumentError(f"PODFLARE_NB_POOL_SIZE={text} is not a number of kernels.")
+    return int(text)
 
 
 def default_data_dir(env: Mapping[str, str] = os.environ) -> Path:

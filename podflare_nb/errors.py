@@ -69,7 +69,7 @@ class QuotaExceededError(PodflareError):
 
 
 class NoCapacityError(PodflareError):
-    """This machine cannot do it now (out of memory, supervisor lost)."""
+    """The machine cannot do it now (out of memory, supervisor lost)."""
 
     code = "no_capacity"
 

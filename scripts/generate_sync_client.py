@@ -22,6 +22,7 @@ SOURCE = ROOT / "podflare_nb" / "client" / "_async"
 TARGET = ROOT / "podflare_nb" / "client" / "_sync"
 
 WORDS = {
+    "AsyncBaseTransport": "BaseTransport",
     "AsyncCalls": "Calls",
     "AsyncClient": "Client",
     "AsyncConnection": "Connection",
@@ -42,6 +43,7 @@ WORDS = {
     "asyncio": "time",
     "async_pools": "pools",
     "beside_loop": "in_place",
+    "handle_async_request": "handle_request",
     "in_thread": "in_place",
     "release_async": "release",
 }

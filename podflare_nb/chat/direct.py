@@ -68,12 +68,13 @@ class DirectAgent:
         observed = await writer.run(block.code, block.language, call_id, decision)
         if observed.status == "ok":
             return None
-        return {
+        stopped = {
             "error": "Stopped: the code ended with an error.",
             "interrupted": "Stopped: the code was interrupted.",
             "timeout": "Stopped: the code reached its time limit.",
             "died": "Stopped: the kernel died while the code ran.",
         }[observed.status]
+        return f"{stopped} {observed.message}" if observed.message else stopped
 
     def _help(self) -> str:
         if not self.other_models:

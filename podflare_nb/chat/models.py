@@ -7,14 +7,18 @@ imported here; ``providers`` opens what was chosen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from ..errors import InvalidArgumentError
 
 DIRECT = "direct"
 MODEL_VARIABLE = "PODFLARE_NB_MODEL"
 """The configured default model, as ``provider:name``."""
+SEES_VARIABLE = "PODFLARE_NB_MODEL_SEES_IMAGES"
+"""``1``: models at a server of one's own are given images; many of them refuse a request that holds one."""
+_OPENAI_HOST = "api.openai.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,13 @@ class ModelChoice:
     model_id: str
     key: str | None
     base_url: str | None
+    sees_images: bool = True
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it speaks OpenAI's protocol at a server that is not OpenAI's."""
+        url = self.base_url
+        return self.provider.package == "openai" and url is not None and urlsplit(url).hostname != _OPENAI_HOST
 
     @property
     def name(self) -> str:
@@ -120,7 +131,8 @@ def choose(name: str, env: Mapping[str, str], installed: Callable[[str], bool] =
             f"pip install 'podflare_nb[agents]' {package}"
         )
     base_url = (env.get(provider.url) if provider.url else None) or provider.default_url
-    return ModelChoice(provider, model_id, _key(provider, env, base_url), base_url)
+    choice = ModelChoice(provider, model_id, _key(provider, env, base_url), base_url)
+    return replace(choice, sees_images=not choice.elsewhere or env.get(SEES_VARIABLE) == "1")
 
 
 def _key(provider: Provider, env: Mapping[str, str], base_url: str | None) -> str | None:

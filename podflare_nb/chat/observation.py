@@ -39,11 +39,12 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the model is told. ``text`` is never empty."""
+    """What the model is told. ``text`` is never empty; ``message`` is the sandbox's sentence about a bad end."""
 
     text: str
     images: tuple[Image, ...]
     status: ExecutionStatus
+    message: str | None = None
 
 
 def strip_ansi(text: str) -> str:
@@ -121,7 +122,7 @@ class Observation:
         """The whole, below notices of the sandbox and a line that says so when the run did not end well."""
         self._flush_line()
         told = [line for line in (*notices, _ending(result), self._text.text().strip("\n")) if line]
-        return Observed("\n".join(told) or "(no output)", tuple(self._images), result.status)
+        return Observed("\n".join(told) or "(no output)", tuple(self._images), result.status, result.message)
 
     def _stream(self, text: str) -> None:
         """Whole lines go on; of a line that is rewritten by carriage returns only the last state does."""

@@ -7,11 +7,12 @@ OpenAI, and Chat Completions at any other base URL, because that is what every c
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from pydantic_ai.models import Model
+from pydantic_ai.profiles import ModelProfile
 
 from .models import ModelChoice
+
+_TEST_ANSWER = "I am the test model: I run one cell and say this, whatever I am told."
 
 
 def open_model(choice: ModelChoice) -> Model:
@@ -20,7 +21,7 @@ def open_model(choice: ModelChoice) -> Model:
     if name == "test":
         from pydantic_ai.models.test import TestModel  # noqa: PLC0415  # each provider's SDK is a heavy import
 
-        return TestModel(call_tools=["run_code"], custom_output_text=choice.model_id or None)
+        return TestModel(call_tools=["run_code"], custom_output_text=choice.model_id or _TEST_ANSWER)
     if name == "anthropic":
         from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415  # as above
         from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415  # as above
@@ -40,12 +41,12 @@ def _open_openai(choice: ModelChoice) -> Model:
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415  # as above
 
     name, url = choice.provider.name, choice.base_url
-    at_openai = url is None or urlsplit(url).hostname == "api.openai.com"
+    profile = None if choice.sees_images else ModelProfile(supports_image_input=False)
     provider = (
-        OpenAIProvider(api_key=choice.key, base_url=url)
-        if at_openai or url is None
-        else OpenAICompatibleProvider(name, base_url=url, api_key=choice.key)
+        OpenAICompatibleProvider(name, base_url=url, api_key=choice.key)
+        if choice.elsewhere and url is not None
+        else OpenAIProvider(api_key=choice.key, base_url=url)
     )
-    if name == "openai-responses" or (name == "openai" and at_openai):
-        return OpenAIResponsesModel(choice.model_id, provider=provider)
-    return OpenAIChatModel(choice.model_id, provider=provider)
+    if name == "openai-responses" or (name == "openai" and not choice.elsewhere):
+        return OpenAIResponsesModel(choice.model_id, provider=provider, profile=profile)
+    return OpenAIChatModel(choice.model_id, provider=provider, profile=profile)

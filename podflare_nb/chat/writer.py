@@ -15,6 +15,7 @@ from ..protocol.provenance import Provenance
 from ..protocol.states import CellRole, Language
 from ..sandboxes.execution import Execution, ExecutionRequest, ExecutionResult
 from .approval import Decision
+from .event_log import EventLog
 from .history import PastRun, PastText, PastTurn
 from .limits import TurnLimits
 from .observation import Observation, Observed
@@ -62,8 +63,8 @@ class TurnWriter:
             model=turn.model_record,
         )
         turn.log.append("turn-start", {"turn_id": turn.id, "message": turn.message, "model": turn.model})
-        self._markdown_started(cell_id, "user", shown_message)
-        self._markdown_ended(cell_id)
+        _markdown_started(self.turn.log, cell_id, "user", shown_message)
+        _markdown_ended(self.turn.log, cell_id)
 
     def text(self, piece: str) -> None:
         """A piece of what the agent says; pieces make one markdown cell until code runs or ``end_text``."""
@@ -74,7 +75,7 @@ class TurnWriter:
             self._text_cell = self._transcript.add_markdown(
                 self.turn.id, "assistant", operator=self.turn.operator, model=self.turn.model_record
             )
-            self._markdown_started(self._text_cell, "assistant", "")
+            _markdown_started(self.turn.log, self._text_cell, "assistant", "")
         if piece:
             self._transcript.append_markdown(self._text_cell, piece)
             self._text.append(piece)
@@ -83,7 +84,7 @@ class TurnWriter:
     def end_text(self) -> None:
         """End the markdown cell that is being written, if there is one."""
         if self._text_cell is not None:
-            self._markdown_ended(self._text_cell)
+            _markdown_ended(self.turn.log, self._text_cell)
             self.past.steps.append(PastText("".join(self._text)))
             self._text_cell = None
             self._text = []
@@ -166,17 +167,7 @@ class TurnWriter:
             self.end_text()
             self._transcript.end_turn(turn.id, ending.status, usage=usage, error=ending.message)
         finally:
-            self._tell_end(ending, usage)
-
-    def _tell_end(self, ending: Ending, usage: dict[str, int] | None) -> None:
-        if ending.code is not None:
-            self.turn.log.append("turn-error", {"code": ending.code, "message": ending.message})
-        data = {"turn_id": self.turn.id, "status": ending.status, "usage": usage}
-        if ending.message is not None:
-            data["message"] = ending.message
-        if ending.limit is not None:
-            data["limit"] = ending.limit
-        self.turn.log.append("turn-end", data)
+            _tell_end(turn, ending, usage)
 
     def _request(
         self, code: str, language: Language, tool_call_id: str, cell_id: str, decision: Decision | None
@@ -216,12 +207,24 @@ class TurnWriter:
         finally:
             self.turn.log.append("cell-end", {"cell_id": cell_id} | _how_it_ended(result))
 
-    def _markdown_started(self, cell_id: str, role: CellRole, source: str) -> None:
-        data = {"cell_id": cell_id, "cell_type": "markdown", "role": role, "source": source}
-        self.turn.log.append("cell-start", data)
 
-    def _markdown_ended(self, cell_id: str) -> None:
-        self.turn.log.append("cell-end", {"cell_id": cell_id, "status": "ok"})
+def _markdown_started(log: EventLog, cell_id: str, role: CellRole, source: str) -> None:
+    log.append("cell-start", {"cell_id": cell_id, "cell_type": "markdown", "role": role, "source": source})
+
+
+def _markdown_ended(log: EventLog, cell_id: str) -> None:
+    log.append("cell-end", {"cell_id": cell_id, "status": "ok"})
+
+
+def _tell_end(turn: Turn, ending: Ending, usage: dict[str, int] | None) -> None:
+    if ending.code is not None:
+        turn.log.append("turn-error", {"code": ending.code, "message": ending.message})
+    data = {"turn_id": turn.id, "status": ending.status, "usage": usage}
+    if ending.message is not None:
+        data["message"] = ending.message
+    if ending.limit is not None:
+        data["limit"] = ending.limit
+    turn.log.append("turn-end", data)
 
 
 def fenced(code: str, language: str) -> str:

@@ -7,12 +7,14 @@ configuration file of a user is read, so that what stands here is what runs.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from jupyter_server.serverapp import ServerApp
@@ -28,6 +30,7 @@ from ..tenants.kernels import TemplateSpecManager, TenantKernelManager
 from . import running_service
 from .running_service import RunningService
 
+KERNELS_SECONDS = 2.0
 WILDCARDS = {"", "0.0.0.0", "::"}  # noqa: S104 - recognised here, bound only when asked for
 
 
@@ -65,6 +68,12 @@ class ServiceServer(ServerApp):
                 self.fail(error.message)
         else:
             self.on_started()
+
+    async def cleanup_kernels(self) -> None:
+        """End Jupyter's kernels, without waiting for one that is just starting: the supervisor ends them all."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KERNELS_SECONDS):
+                await super().cleanup_kernels()
 
     def fail(self, message: str) -> None:
         """Say why in one sentence, and end with a code that is not 0."""

@@ -7,6 +7,7 @@ belongs to: the local service's key never goes to another host. Stands below the
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from dataclasses import dataclass
@@ -39,7 +40,11 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether it is a service on this machine."""
-        return urlsplit(self.url).hostname in {"127.0.0.1", "::1", "localhost"}
+        name = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return name == "localhost"
 
     def __repr__(self) -> str:
         """Without the key: a repr ends up in logs."""

@@ -1,7 +1,10 @@
-"""The HTTP clients underneath, one for each service, shared by every sandbox of a process.
+"""The connections underneath: one pool for each service, shared by every sandbox of a process.
 
-A client lives until the process ends. After a fork the child starts with none: two processes must not speak on
-one socket. Not the protocol: that is the connection's. Those of event loops are in ``async_pools``.
+A service on this machine is spoken to by httpx's transport, its pool without what a Client adds to a call (a third
+of a millisecond for redirects, cookies and hooks, none of which is used). Any other goes through a Client, which
+knows the environment's proxies. A pool lives until the process ends. After a fork the child starts with none: two
+processes must not speak on one socket. Not the protocol: that is the connection's. Those of event loops are in
+``async_pools``.
 """
 
 from __future__ import annotations
@@ -24,43 +27,60 @@ LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepal
 """No bound on connections: each running execution holds one, and a bound would make the next one wait for it."""
 
 _lock = threading.Lock()
-_of_process: dict[str, httpx.Client] = {}
+_of_process: dict[str, httpx.BaseTransport] = {}
 
 
-def settings(endpoint: Endpoint) -> dict[str, Any]:
-    """Give the arguments of an HTTP client for a service."""
-    return {
-        "timeout": TIMEOUT,
-        "limits": LIMITS,
-        # The key of each call says who calls, and callers with other keys share a client: it keeps no cookie.
-        "cookies": CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-        # Loading the certificate store takes 20 ms, which plain http has no use for. No redirect is followed.
-        "verify": endpoint.url.startswith("https:"),
-        # A service on this machine is never behind the proxy of the environment.
-        "trust_env": not endpoint.is_loopback,
-    }
+class ThroughClient(httpx.BaseTransport):
+    """A Client as a transport."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send, through a proxy if the environment says so."""
+        return self._client.send(request, stream=True)
+
+    def close(self) -> None:
+        """Close the Client."""
+        self._client.close()
 
 
-def acquire(endpoint: Endpoint) -> httpx.Client:
-    """Give the process's client for a service; made when first asked for."""
+def client_settings() -> dict[str, Any]:
+    """Give the arguments of a Client."""
+    # The key of each call says who calls, and callers with other keys share a pool: it keeps no cookie.
+    return {"limits": LIMITS, "cookies": CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))}
+
+
+def transport_settings(endpoint: Endpoint) -> dict[str, Any]:
+    """Give the arguments of a transport to this machine."""
+    # Loading the certificate store takes 20 ms, which plain http has no use for. No redirect is followed.
+    return {"limits": LIMITS, "verify": endpoint.url.startswith("https:"), "trust_env": False}
+
+
+def acquire(endpoint: Endpoint) -> httpx.BaseTransport:
+    """Give the process's pool for a service; made when first asked for."""
     with _lock:
-        http = _of_process.get(endpoint.origin)
-        if http is None:
-            http = _of_process[endpoint.origin] = httpx.Client(**settings(endpoint))
-        return http
+        pool = _of_process.get(endpoint.origin)
+        if pool is None:
+            if endpoint.is_loopback:
+                pool = httpx.HTTPTransport(**transport_settings(endpoint))
+            else:
+                pool = ThroughClient(httpx.Client(**client_settings()))
+            _of_process[endpoint.origin] = pool
+        return pool
 
 
-def release(_endpoint: Endpoint, _http: httpx.Client) -> None:
-    """Tell that a user of a client is done: the process keeps it for the next."""
+def release(_endpoint: Endpoint, _pool: httpx.BaseTransport) -> None:
+    """Tell that a user of a pool is done: the process keeps it for the next."""
 
 
 def close_all() -> None:
-    """Close the process's clients; the next call makes new ones."""
+    """Close the process's pools; the next call makes new ones."""
     with _lock:
-        clients = list(_of_process.values())
+        pools = list(_of_process.values())
         _of_process.clear()
-    for http in clients:
-        http.close()
+    for pool in pools:
+        pool.close()
 
 
 def _forget_after_fork() -> None:

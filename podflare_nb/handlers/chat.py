@@ -87,6 +87,7 @@ class ChatHandler(TurnStreamHandler):
             message=message.message,
             model=message.model,
             max_steps=message.max_steps,
+            max_tokens=message.max_tokens,
             timeout_seconds=message.timeout_seconds,
             approve="ask" if message.approve == "ask" else "auto",
         )

@@ -179,13 +179,16 @@ class Supervisor:
         except asyncio.CancelledError:
             # What was asked for may still be made: it must not stay behind.
             self._answers[number] = asyncio.get_running_loop().create_future()
-            self._answers[number].add_done_callback(lambda late: late.cancelled() or self._discard(late.result()))
+            self._answers[number].add_done_callback(self._discard)
             raise
         if (error := datagram.body.get("error")) is not None:
             raise _ERRORS.get(error["code"], errors.NoCapacityError)(error["message"], **error["details"])
         return datagram.body["ok"], datagram.fds
 
-    def _discard(self, datagram: datagrams.Datagram) -> None:
+    def _discard(self, late: asyncio.Future[datagrams.Datagram]) -> None:
+        if late.cancelled() or late.exception() is not None:
+            return
+        datagram = late.result()
         datagram.close_fds()
         kernel_id = (datagram.body.get("ok") or {}).get("kernel_id")
         if kernel_id is not None:

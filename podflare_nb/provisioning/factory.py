@@ -8,7 +8,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +210,3 @@ class KernelFactory:
         warm = [kernel for pool in self._pools.values() for kernel in pool.warm]
         await asyncio.gather(*(kernel.kill() for kernel in warm))
         await asyncio.gather(*(pool.template.close() for pool in self._pools.values()))
-
-
-def with_pool_size(specs: Mapping[str, TemplateSpec], size: int | None) -> dict[str, TemplateSpec]:
-    """``specs`` with every pool of ``size``; None leaves each as its kernelspec says."""
-    return {name: spec if size is None else replace(spec, pool_size=size) for name, spec in specs.items()}

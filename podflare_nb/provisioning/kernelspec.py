@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,8 @@ def default_template(templates: Mapping[str, TemplateSpec]) -> str:
             "No template is installed: install podflare_nb with its kernelspecs, or name a --template-dir."
         )
     return min(templates)
+
+
+def with_pool_size(specs: Mapping[str, TemplateSpec], size: int | None) -> dict[str, TemplateSpec]:
+    """``specs`` with every pool of ``size``; None leaves each as its kernelspec says."""
+    return {name: spec if size is None else replace(spec, pool_size=size) for name, spec in specs.items()}

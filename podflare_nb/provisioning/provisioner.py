@@ -15,10 +15,10 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import KernelProvisionerBase
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from jupyter_core.paths import jupyter_path
 from traitlets import Unicode
 
@@ -83,10 +83,10 @@ def supervisor_thread() -> SupervisorThread:
         return _thread
 
 
-class ForkProvisioner(KernelProvisionerBase):  # type: ignore[misc]  # jupyter_client's metaclass is untyped
+class ForkProvisioner(KernelProvisionerBase):
     """Kernels from the supervisor. ``template`` is set by the kernelspec's ``kernel_provisioner`` stanza."""
 
-    template = Unicode(help="Name of the template to fork; default: the kernelspec's own name.").tag(config=True)
+    template = Unicode(help="Name of the template to fork.").tag(config=True)
     _kernel: KernelHandle | None = None
 
     @property
@@ -105,10 +105,12 @@ class ForkProvisioner(KernelProvisionerBase):  # type: ignore[misc]  # jupyter_c
 
         The environment in ``kwargs`` is the server's and stays out of the jail.
         """
-        template = self.template or self.kernel_spec.display_name
+        if not self.template:
+            raise RuntimeError("The kernelspec's kernel_provisioner stanza names no template in its config.")
+        template = self.template
         self._kernel = await supervisor_thread().run(self._take(template))
         info = dict(self._kernel.connection_info)
-        self.connection_info = {**info, "key": str(info["key"]).encode()}
+        self.connection_info = cast("KernelConnectionInfo", info | {"key": str(info["key"]).encode()})
         return self.connection_info
 
     async def _take(self, template: str) -> KernelHandle:

@@ -91,7 +91,7 @@ class Executor:
             self._finish(self._run.died(message))
         for execution in waiting:
             ended = ExecutionResult("died", DIED, None, message, state_preserved=False)
-            execution.finish(self._stamp(), ended)
+            execution.finish(_milliseconds(self._clock()), ended)
         self._visitors.close(message)
 
     # What the keeper tells.
@@ -145,7 +145,7 @@ class Executor:
         output = run.said(message, now)
         execution = self._current
         if output is not None and execution is not None:
-            stamp = int(now.timestamp() * 1000)
+            stamp = _milliseconds(now)
             self._observer.execution_output(execution.cell_id, output)
             self.replay.output(output, stamp)
             execution.put(stamp, output)
@@ -166,7 +166,7 @@ class Executor:
         self._run, self._watch = run, RunWatch(run, self._keeper, self._settings, self._fell_silent)
         execution.notices, self._notices = tuple(self._notices), []
         self._observer.execution_started(execution.cell_id, execution.request, execution.source)
-        execution.begun = self._stamp()
+        execution.begun = _milliseconds(self._clock())
         self.replay.started(execution)
         self._msg_id = self._keeper.execute(execution.source)
         if execution.request.timeout_seconds is not None:
@@ -179,7 +179,7 @@ class Executor:
             self._watch = None
         if execution is not None:
             self._observer.execution_ended(execution.cell_id, result)
-            stamp = self._stamp()
+            stamp = _milliseconds(self._clock())
             self.replay.ended(result, stamp)
             execution.finish(stamp, result)
         self._advance()
@@ -190,12 +190,14 @@ class Executor:
         elif execution in self._queue:
             self._queue.remove(execution)
             ended = ExecutionResult("interrupted", INTERRUPTED, None, "It was cancelled before it began.")
-            execution.finish(self._stamp(), ended)
+            execution.finish(_milliseconds(self._clock()), ended)
             self._advance()
 
     def _fell_silent(self) -> None:
         if self._run is not None:
             self._finish(self._run.result(complete=False))
 
-    def _stamp(self) -> int:
-        return int(self._clock().timestamp() * 1000)
+
+def _milliseconds(moment: datetime) -> int:
+    """Since the epoch, as events have it."""
+    return int(moment.timestamp() * 1000)

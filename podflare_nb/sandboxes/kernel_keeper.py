@@ -8,6 +8,7 @@ the handle and the source of kernels. Above: ``executor`` as the listener, ``san
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 from typing import Protocol
 
@@ -78,7 +79,7 @@ class KernelKeeper:
 
     def begin_kill(self) -> None:
         """End the kernel without waiting; its death is told as any other, and it is replaced."""
-        self._work.begin(self._kill(self.handle))
+        self._work.begin(self._end_process(self.handle))
 
     async def aclose(self) -> None:
         """End the kernel for good; idempotent. Its death is told to nobody."""
@@ -86,7 +87,11 @@ class KernelKeeper:
         if self._connection is not None:
             self._connection.close()
         await self._work.settle(cancel=True)
-        await self._kill(self.handle)
+        try:
+            async with asyncio.timeout(_KILL_SECONDS):
+                await self.handle.kill()
+        except (TimeoutError, PodflareError):
+            log.exception("%r: the sandbox could not be ended", self)
 
     def _attach(self, listener: KeeperListener) -> None:
         handle = self.handle
@@ -110,12 +115,14 @@ class KernelKeeper:
         if self._closed or handle is not self.handle or handle.exited.done():
             return
         self._broke = f"The kernel could not be reached any more ({reason}) and was ended; its variables are lost."
-        self._work.begin(self._kill(handle))
+        self._work.begin(self._end_process(handle))
 
-    async def _kill(self, handle: KernelHandle) -> None:
+    async def _end_process(self, handle: KernelHandle) -> None:
+        """End the kernel but not its sandbox: the files are for the next one."""
         try:
             async with asyncio.timeout(_KILL_SECONDS):
-                await handle.kill()
+                await handle.send_signal(signal.SIGKILL)
+                await asyncio.shield(handle.exited)
         except (TimeoutError, PodflareError) as error:
             log.exception("%r: the kernel could not be ended", self)
             self._give_up("crashed", f"The kernel did not end when it was killed. {error}")

@@ -52,6 +52,9 @@ class TenantKernelManager(AsyncMappingKernelManager):
     async def _async_start_kernel(self, *, kernel_id: str | None = None, path: Any = None, **kwargs: Any) -> str:
         """Start a kernel for whoever asks. ``path`` is of the service's files, which are none of a tenant's."""
         del path
+        name = kwargs.get("kernel_name") or self.default_kernel_name
+        if name not in self.kernel_spec_manager.find_kernel_specs():
+            raise web.HTTPError(404, f"There is no template {name!r}.")
         kernel_id = kernel_id or str(uuid4())
         owner = requester()
         if kernel_id in self or kernel_id in self._owners:
@@ -62,8 +65,6 @@ class TenantKernelManager(AsyncMappingKernelManager):
             self._owners[kernel_id] = owner
         try:
             return await super()._async_start_kernel(kernel_id=kernel_id, **kwargs)
-        except NoSuchKernel as error:
-            raise web.HTTPError(404, f"There is no template {error.name!r}.") from None
         finally:
             if kernel_id not in self:
                 self._owners.pop(kernel_id, None)

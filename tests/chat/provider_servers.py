@@ -76,7 +76,8 @@ class ProviderServer:
         """What the service's environment says, so that the real SDK talks to this server."""
         if provider == "anthropic":
             return {"ANTHROPIC_API_KEY": "sk-test-1", "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.port}"}
-        return {"OPENAI_API_KEY": "sk-test-1", "OPENAI_BASE_URL": f"http://127.0.0.1:{self.port}/v1"}
+        url = f"http://127.0.0.1:{self.port}/v1"
+        return {"OPENAI_API_KEY": "sk-test-1", "OPENAI_BASE_URL": url, "PODFLARE_NB_MODEL_SEES_IMAGES": "1"}
 
     async def close(self) -> None:
         self._http.stop()

@@ -224,11 +224,14 @@ async def test_cancel_ends_a_turn_that_waits_for_an_approval(make_chat, provider
     assert not chat.sandbox.requests
 
 
-async def test_images_go_as_images_only_to_a_model_that_sees(make_chat, provider: ProviderServer):
-    chat = make_chat(provider.env("openai-chat"))
+async def test_a_model_that_does_not_see_is_told_of_images_and_given_none(make_chat, provider: ProviderServer):
+    chat = make_chat(provider.env("openai-chat") | {"PODFLARE_NB_MODEL_SEES_IMAGES": "0"})
     provider.will(runs(PLOT), says("ok"))
-    await chat.send("plot", model="openai:some-model")
-    assert "data:image/png;base64" in json.dumps(provider.requests[-1])
+    events = await chat.send("plot", model="openai:some-model")
+    assert ending(events)["status"] == "ok"
+    told = json.dumps(provider.requests[-1])
+    assert "base64" not in told
+    assert "shown to the person, not to you: image/png" in told
 
 
 async def test_long_output_is_cut_for_the_model_and_whole_in_the_notebook(make_chat, provider: ProviderServer, model):
@@ -296,9 +299,10 @@ async def test_a_call_with_wrong_arguments_is_told_to_the_model_and_the_turn_goe
     assert [request.code for request in chat.sandbox.requests] == ["print(1)"]
 
 
-async def test_the_test_model_runs_a_cell_without_any_key(make_chat):
+async def test_the_test_model_runs_a_cell_in_every_turn_without_any_key(make_chat):
     chat = make_chat()
-    events = await chat.send("go", model="test")
-    assert ending(events)["status"] == "ok"
-    assert [request.code for request in chat.sandbox.requests] == ["print(6 * 7)"]
-    assert "42" in texts(events)
+    for _ in range(2):
+        events = await chat.send("go", model="test")
+        assert ending(events)["status"] == "ok"
+        assert "test model" in texts(events)
+    assert [request.code for request in chat.sandbox.requests] == ["print(6 * 7)"] * 2

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections import deque
+from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -104,17 +105,19 @@ class Handler(RequestHandler):
 
     async def handle(self):
         service, request = self.service, self.request
+        # A request to a proxy names the whole URL.
+        path = urlsplit(request.path).path
         service.connections.add(request.connection.context.address)
         service.requests.append(
             {
                 "method": request.method,
-                "path": request.path,
+                "path": path,
                 "uri": request.uri,
                 "headers": dict(request.headers),
                 "body": request.body,
             }
         )
-        if request.path == "/podflare/v1/healthz":
+        if path == "/podflare/v1/healthz":
             self.finish("ok")
             return
         if request.headers.get("Authorization") != f"Bearer {KEY}":
@@ -123,7 +126,7 @@ class Handler(RequestHandler):
         if service.refusals:
             self.refuse(*service.refusals.popleft())
             return
-        rest = request.path.removeprefix("/podflare/v1")
+        rest = path.removeprefix("/podflare/v1")
         await self.answer(rest.removeprefix("/sandboxes/" + SANDBOX_ID))
 
     get = post = put = patch = delete = head = handle

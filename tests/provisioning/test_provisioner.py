@@ -92,7 +92,8 @@ def test_a_dead_kernel_is_seen_by_its_manager(manager, client):
 
 
 def test_nbclient_runs_a_notebook_with_it():
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 20 + 1"), nbformat.v4.new_code_cell("2 * x")])
+    cells = [nbformat.v4.new_code_cell(source) for source in ("x = 20 + 1", "2 * x")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, kernel_name=TEMPLATE, timeout=REPLY_SECONDS).execute()
     assert notebook.cells[1].outputs[0].data["text/plain"] == "42"
 

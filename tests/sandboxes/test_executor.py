@@ -170,7 +170,7 @@ async def test_cancel_of_a_running_execution_interrupts_and_then_kills(make_hous
     execution.cancel()
     result = await asyncio.wait_for(execution.result(), SECONDS)
     assert (result.status, result.exit_code, result.state_preserved) == ("interrupted", 130, False)
-    assert house.kernels.handles[0].signals == [signal.SIGINT]
+    assert house.kernels.handles[0].signals == [signal.SIGINT, signal.SIGKILL]
 
 
 async def test_cancel_of_a_waiting_execution_takes_it_out_of_the_queue(house, sandbox):

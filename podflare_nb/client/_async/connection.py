@@ -9,8 +9,10 @@ import asyncio
 import json
 import os
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
+from podflare_nb import __version__
 from podflare_nb.client.async_pools import acquire_async, release_async
 from podflare_nb.client.endpoint import Endpoint, locate
 from podflare_nb.client.errors import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 STREAM_TIMEOUT = httpx.Timeout(connect=TIMEOUT.connect, read=None, write=TIMEOUT.write, pool=None)
+USER_AGENT = f"podflare-nb-python/{__version__}"
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -39,21 +42,21 @@ class AsyncConnection:
 
     def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
         self.endpoint: Endpoint = locate(host, api_key)
-        self._http: httpx.AsyncClient | None = None
+        self._pool: httpx.AsyncBaseTransport | None = None
         self._process: int | None = None
-        self._headers = {"Accept-Encoding": "identity"}
+        self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if self.endpoint.api_key:
             self._headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
 
     def __repr__(self) -> str:
-        state = "idle" if self._http is None else "open"
+        state = "idle" if self._pool is None else "open"
         return f"<{type(self).__name__} {self.endpoint.url} {state}>"
 
     async def close(self) -> None:
-        """Give the shared HTTP client back."""
-        http, self._http = self._http, None
-        if http is not None:
-            await release_async(self.endpoint, http)
+        """Give the shared pool back."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await release_async(self.endpoint, pool)
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,13 +145,14 @@ class AsyncConnection:
             own["Content-Type"] = "application/json"
         if headers:
             own.update(headers)
-        http = self._client()
-        url = self.endpoint.url + path
+        pool = self._shared_pool()
+        url = _url(self.endpoint.url + path) if params is None else httpx.URL(self.endpoint.url + path, params=params)
+        extensions = {"timeout": timeout.as_dict()}
         attempt = 0
         while True:
             attempt += 1
-            request = http.build_request(method, url, content=content, params=params, headers=own, timeout=timeout)
-            outcome = await self._attempt(http, request)
+            request = httpx.Request(method, url, headers=own, content=content, extensions=extensions)
+            outcome = await self._attempt(pool, request)
             if isinstance(outcome, httpx.Response):
                 return outcome
             failure, error = outcome
@@ -157,23 +161,24 @@ class AsyncConnection:
                 raise error
             await asyncio.sleep(pause)
 
-    def _client(self) -> httpx.AsyncClient:
-        """Give the shared HTTP client; a forked child gets another than its parent, whose sockets it must not use."""
+    def _shared_pool(self) -> httpx.AsyncBaseTransport:
+        """Give the shared pool; a forked child gets another than its parent, whose sockets it must not use."""
         process = os.getpid()
-        if self._http is None or self._process != process:
-            self._http, self._process = acquire_async(self.endpoint), process
-        return self._http
+        if self._pool is None or self._process != process:
+            self._pool, self._process = acquire_async(self.endpoint), process
+        return self._pool
 
     async def _attempt(
-        self, http: httpx.AsyncClient, request: httpx.Request
+        self, pool: httpx.AsyncBaseTransport, request: httpx.Request
     ) -> httpx.Response | tuple[Failure, PodflareError]:
         """Send once: the answer, or how it failed and the error that this is."""
         try:
-            response = await http.send(request, stream=True)
+            response = await pool.handle_async_request(request)
         except _NOT_SENT as error:
             return "not_sent", self._unreachable(error)
         except httpx.TransportError as error:
             return "cut", self._lost(error)
+        response.request = request
         if response.is_success:
             return response
         try:
@@ -224,6 +229,12 @@ class AsyncConnection:
         )
         lost.__cause__ = error
         return lost
+
+
+@lru_cache(maxsize=512)
+def _url(url: str) -> httpx.URL:
+    """Parse a URL, once for the many calls that go there."""
+    return httpx.URL(url)
 
 
 def _said(error: Exception) -> str:

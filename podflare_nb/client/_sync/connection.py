@@ -11,8 +11,10 @@ import json
 import os
 import time
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
+from podflare_nb import __version__
 from podflare_nb.client.endpoint import Endpoint, locate
 from podflare_nb.client.errors import (
     ConnectionLostError,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
 STREAM_TIMEOUT = httpx.Timeout(connect=TIMEOUT.connect, read=None, write=TIMEOUT.write, pool=None)
+USER_AGENT = f"podflare-nb-python/{__version__}"
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -40,21 +43,21 @@ class Connection:
 
     def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
         self.endpoint: Endpoint = locate(host, api_key)
-        self._http: httpx.Client | None = None
+        self._pool: httpx.BaseTransport | None = None
         self._process: int | None = None
-        self._headers = {"Accept-Encoding": "identity"}
+        self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if self.endpoint.api_key:
             self._headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
 
     def __repr__(self) -> str:
-        state = "idle" if self._http is None else "open"
+        state = "idle" if self._pool is None else "open"
         return f"<{type(self).__name__} {self.endpoint.url} {state}>"
 
     def close(self) -> None:
-        """Give the shared HTTP client back."""
-        http, self._http = self._http, None
-        if http is not None:
-            release(self.endpoint, http)
+        """Give the shared pool back."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            release(self.endpoint, pool)
 
     def __enter__(self) -> Self:
         return self
@@ -143,13 +146,14 @@ class Connection:
             own["Content-Type"] = "application/json"
         if headers:
             own.update(headers)
-        http = self._client()
-        url = self.endpoint.url + path
+        pool = self._shared_pool()
+        url = _url(self.endpoint.url + path) if params is None else httpx.URL(self.endpoint.url + path, params=params)
+        extensions = {"timeout": timeout.as_dict()}
         attempt = 0
         while True:
             attempt += 1
-            request = http.build_request(method, url, content=content, params=params, headers=own, timeout=timeout)
-            outcome = self._attempt(http, request)
+            request = httpx.Request(method, url, headers=own, content=content, extensions=extensions)
+            outcome = self._attempt(pool, request)
             if isinstance(outcome, httpx.Response):
                 return outcome
             failure, error = outcome
@@ -158,21 +162,24 @@ class Connection:
                 raise error
             time.sleep(pause)
 
-    def _client(self) -> httpx.Client:
-        """Give the shared HTTP client; a forked child gets another than its parent, whose sockets it must not use."""
+    def _shared_pool(self) -> httpx.BaseTransport:
+        """Give the shared pool; a forked child gets another than its parent, whose sockets it must not use."""
         process = os.getpid()
-        if self._http is None or self._process != process:
-            self._http, self._process = acquire(self.endpoint), process
-        return self._http
+        if self._pool is None or self._process != process:
+            self._pool, self._process = acquire(self.endpoint), process
+        return self._pool
 
-    def _attempt(self, http: httpx.Client, request: httpx.Request) -> httpx.Response | tuple[Failure, PodflareError]:
+    def _attempt(
+        self, pool: httpx.BaseTransport, request: httpx.Request
+    ) -> httpx.Response | tuple[Failure, PodflareError]:
         """Send once: the answer, or how it failed and the error that this is."""
         try:
-            response = http.send(request, stream=True)
+            response = pool.handle_request(request)
         except _NOT_SENT as error:
             return "not_sent", self._unreachable(error)
         except httpx.TransportError as error:
             return "cut", self._lost(error)
+        response.request = request
         if response.is_success:
             return response
         try:
@@ -223,6 +230,12 @@ class Connection:
         )
         lost.__cause__ = error
         return lost
+
+
+@lru_cache(maxsize=512)
+def _url(url: str) -> httpx.URL:
+    """Parse a URL, once for the many calls that go there."""
+    return httpx.URL(url)
 
 
 def _said(error: Exception) -> str:

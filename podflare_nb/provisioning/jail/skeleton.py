@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 COPIED_FROM_ETC = (
-    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts", "fontconfig",
-    "gai.conf", "host.conf", "inputrc", "issue", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
-    "locale.alias", "locale.gen", "login.defs", "lsb-release", "magic", "mime.types", "nsswitch.conf", "os-release", "pki",
-    "profile", "profile.d", "protocols", "python3", "rpc", "services", "shells", "skel", "terminfo", "timezone", "vim", "dpkg",
-    "debconf.conf", "adduser.conf", "deluser.conf", "default/locale",
+    "adduser.conf", "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debconf.conf",
+    "debian_version", "default/locale", "deluser.conf", "dpkg", "fontconfig", "fonts", "gai.conf", "host.conf",
+    "inputrc", "issue", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.gen", "localtime",
+    "login.defs", "lsb-release", "magic", "mime.types", "nsswitch.conf", "os-release", "pki", "profile",
+    "profile.d", "protocols", "python3", "rpc", "services", "shells", "skel", "terminfo", "timezone", "vim",
 )  # fmt: skip
 CERTIFICATES = "ssl"
 """Copied without its ``private`` directory."""

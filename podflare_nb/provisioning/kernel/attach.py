@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -63,7 +64,7 @@ def _apply_environment(handover: Handover) -> None:
     temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # what tempfile would find, without trying by a file
     tempfile.tempdir = temporary if os.access(temporary, os.W_OK | os.X_OK) else None
     if (platform := sys.modules.get("platform")) is not None:
-        platform._uname_cache = None  # the host's name, asked for while the template was loading  # noqa: SLF001
+        platform._uname_cache = None  # type: ignore[attr-defined]  # noqa: SLF001  # the host's name, asked for in the template
     if "" not in sys.path:
         sys.path.insert(_first_site_directory(), "")
 
@@ -95,12 +96,15 @@ def _from_supervisor(ctl: socket.socket) -> None:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped; what a background task of the user raises does not end it."""
+    """Run the loop until it is stopped; nothing that the user's tasks and signal handlers raise in it ends it."""
     while True:
         try:
             loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            continue  # asyncio lets these two through; the task that raised them has ended with them
+            continue  # asyncio lets these two of a task through; the task keeps them, too
+        except BaseException:  # noqa: BLE001  # an alarm that went off between two cells: shown, as it has no cell
+            traceback.print_exc()
+            continue
         return
 
 

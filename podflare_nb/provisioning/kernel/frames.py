@@ -56,11 +56,11 @@ class FrameSender:
 class WholeMessageSocket(zmq.Socket[bytes]):
     """A socket whose ``send_multipart`` cannot be torn by a signal handler that raises. Waits while it is full."""
 
-    def send_multipart(  # type: ignore[override]  # sends at once and never tracks: no caller here asks for it
-        self, msg_parts: Sequence[zmq.Frame | bytes], flags: int = 0, copy: bool = True, track: bool = False, **_: object  # noqa: FBT001, FBT002  # pyzmq's signature
+    def send_multipart(  # type: ignore[override]  # always copies and never tracks, whatever it is told
+        self, msg_parts: Sequence[zmq.Frame | bytes], flags: int = 0, *_: object, **__: object
     ) -> None:
         """Send all parts, or none when ``flags`` has NOBLOCK and the socket is full (raises zmq.Again)."""
-        frames = [part if isinstance(part, bytes) else bytes(part) for part in msg_parts]
+        frames = [part.bytes if isinstance(part, zmq.Frame) else bytes(part) for part in msg_parts]
         sent: list[int] = []
         sender = FrameSender(self)
         while not sender.send(frames, sent):

@@ -29,6 +29,7 @@ class Interrupts:
         signal.signal(signal.SIGINT, self)
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        """SIGINT has come."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -22,5 +22,5 @@ template.main({fd})
 
 
 def command(python: str, fd: int) -> list[str]:
-    """The argv of a template: ``python`` an interpreter's path, ``fd`` its control socket, inherited under this number."""
+    """Make a template's argv. ``python``: an interpreter; ``fd``: its control socket, inherited under this number."""
     return [python, "-I", "-c", _SOURCE.format(root=str(SOURCE_ROOT), fd=fd), str(fd)]

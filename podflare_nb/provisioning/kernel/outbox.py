@@ -32,6 +32,10 @@ MAX_RUNS = 64
 """So many pieces of text that alternate between the streams keep their order; beyond, each stream's are joined."""
 
 
+Serialize = Callable[[str, dict[str, Any], str], Sequence[bytes]]
+"""Makes a stream message's frames of the stream's name, the request that it answers, and the text."""
+
+
 class Port(Protocol):
     """Where messages leave."""
 
@@ -51,6 +55,10 @@ class Entry:
         self.frames = frames
         self.sent: list[int] = []
 
+    def close(self, serialize: Serialize) -> Sequence[bytes]:  # noqa: ARG002  # for entries of text
+        """Nothing more is added: what is sent."""
+        return self.frames or ()
+
 
 class TextEntry(Entry):
     """Text of one stream that answers one request. Open while ``frames`` is None; ``size`` is at least its UTF-8."""
@@ -64,14 +72,17 @@ class TextEntry(Entry):
         self.parts: list[str] = []
         self.size = 0
 
+    def close(self, serialize: Serialize) -> Sequence[bytes]:
+        """Make the message of all parts."""
+        return serialize(self.stream, self.parent, "".join(self.parts))
+
 
 class Outbox:
-    """The queue. ``serialize(stream, parent, text)`` makes a stream message's frames; ``wake_later`` asks for a
-    ``flush`` from elsewhere within some milliseconds."""
+    """The queue."""
 
     def __init__(
         self,
-        serialize: Callable[[str, dict[str, Any], str], Sequence[bytes]],
+        serialize: Serialize,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -166,7 +177,7 @@ class Outbox:
         while self._entries:
             entry = self._entries[0]
             if entry.frames is None:
-                entry.frames = self._close(entry)
+                entry.frames = entry.close(self._serialize)
             if not self._leave(entry.frames, entry.sent):
                 return False
             if self._entries and self._entries[0] is entry:
@@ -178,10 +189,6 @@ class Outbox:
         if self._port is not None:
             for frames in self._port.greetings():
                 self._entries.append(Entry(frames))
-
-    def _close(self, entry: Entry) -> Sequence[bytes]:
-        assert isinstance(entry, TextEntry)
-        return self._serialize(entry.stream, entry.parent, "".join(entry.parts))
 
     def _leave(self, frames: Sequence[bytes], sent: list[int]) -> bool:
         if self._port is None or self._port.send(frames, sent, lossy=False):

@@ -7,6 +7,7 @@ a copy of 4 KiB all the same. (madvise(2) MADV_COLLAPSE, Linux 6.1; elsewhere no
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 HUGE = 2 << 20
 MADV_COLLAPSE = 25
@@ -16,7 +17,7 @@ def collapse() -> None:
     """Collapse the private anonymous memory of this process, as far as Linux can."""
     libc = ctypes.CDLL(None)
     libc.malloc_trim(0)
-    with open("/proc/self/maps") as maps:
+    with Path("/proc/self/maps").open() as maps:
         ranges = [_range(line) for line in maps if _is_heap(line)]
     for start, end in ranges:
         if start < end:
@@ -30,5 +31,5 @@ def _is_heap(line: str) -> bool:
 
 def _range(line: str) -> tuple[int, int]:
     """The whole huge pages in it."""
-    start, _, end = line.split()[0].partition("-")
+    start, _, end = line.split(maxsplit=1)[0].partition("-")
     return -(-int(start, 16) // HUGE) * HUGE, int(end, 16) // HUGE * HUGE

@@ -50,13 +50,13 @@ WARM_CELLS = (
 )
 WARM_LIBRARIES = {
     "pandas": (
-        "import pandas as _pd\n_warm = _pd.DataFrame({'a': [1, 2, 3], 'b': ['x', 'y', 'x'], 'c': [.5, 1.5, None]})\n_warm",
+        "import pandas as _pd; _warm = _pd.DataFrame({'a': [1, 2, 3], 'b': list('xyx'), 'c': [.5, 1.5, None]}); _warm",
         "_warm.groupby('b').agg({'a': 'sum', 'c': 'mean'})\n_warm.describe()",
         "import io as _io\n_pd.read_csv(_io.StringIO(_warm.to_csv(index=False)))",
     ),
     "numpy": ("import numpy as _np\n_np.arange(6).reshape(2, 3)", "_np.arange(4.) @ _np.arange(4.)"),
     "matplotlib.pyplot": (
-        "import matplotlib.pyplot as _plt\n_plt.figure(figsize=(2, 1))\n_plt.plot([1, 2, 4])\n_plt.title('x')\n_plt.show()",
+        "import matplotlib.pyplot as _p; _p.figure(figsize=(2, 1)); _p.plot([1, 2]); _p.title('x'); _p.show()",
     ),
 }
 
@@ -70,8 +70,8 @@ def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
     os.environ.clear()
     os.environ.update(env)
     with _home_for_now() as home:
-        app = TemplateApp.instance(profile=os.path.join(home, "profile"))
-        app.initialize([])
+        app = TemplateApp.instance(profile=f"{home}/profile")
+        app.initialize([])  # type: ignore[no-untyped-call]  # ipykernel is typed in part
         for name in FOR_EVERY_KERNEL:
             with contextlib.suppress(ImportError):  # not part of every environment
                 importlib.import_module(name)
@@ -95,7 +95,13 @@ def _import(name: str) -> None:
 def _home_for_now() -> Iterator[str]:
     """A home directory for libraries that write caches while they load."""
     home = tempfile.mkdtemp(prefix="podflare-template-")
-    ours = {"HOME": home, "XDG_CACHE_HOME": home, "XDG_CONFIG_HOME": home, "IPYTHONDIR": home, "JUPYTER_RUNTIME_DIR": home}
+    ours = {
+        "HOME": home,
+        "XDG_CACHE_HOME": home,
+        "XDG_CONFIG_HOME": home,
+        "IPYTHONDIR": home,
+        "JUPYTER_RUNTIME_DIR": home,
+    }
     ours["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR", home)  # an operator's font cache saves a second
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

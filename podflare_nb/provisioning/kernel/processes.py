@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import IO, Any
 
 MAX_ARGUMENT = 100_000
 """Bytes; Linux takes 128 KiB in one argument. A longer script goes through a file in memory."""
@@ -30,7 +29,7 @@ def run_script(shell: str, script: str, *, captured: bool) -> int:
     if len(encoded) <= MAX_ARGUMENT:
         return run([shell, "-c", encoded], captured=captured)
     memory = os.memfd_create("script", os.MFD_CLOEXEC)
-    with open(memory, "wb", closefd=True) as file:
+    with os.fdopen(memory, "wb") as file:
         file.write(encoded)
         file.flush()
         return run([shell, f"/dev/fd/{memory}"], captured=captured, pass_fds=(memory,))
@@ -70,8 +69,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _copy(process: subprocess.Popen[bytes]) -> None:
     """Copy both pipes to sys.stdout and sys.stderr until the command has ended and nothing is left in them."""
     with selectors.DefaultSelector() as selector:
-        _add(selector, process.stdout, sys.stdout)
-        _add(selector, process.stderr, sys.stderr)
+        for source, sink in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+            if source is not None:
+                decoder = codecs.getincrementaldecoder("utf-8")("replace")
+                selector.register(source, selectors.EVENT_READ, (sink, decoder))
         while selector.get_map():
             ended = process.poll() is not None
             ready = selector.select(0 if ended else 0.05)
@@ -79,11 +80,6 @@ def _copy(process: subprocess.Popen[bytes]) -> None:
                 return  # what it left in the background keeps the pipe open: not ours to wait for
             for key, _ in ready:
                 _copy_some(selector, key)
-
-
-def _add(selector: selectors.BaseSelector, source: IO[bytes] | None, sink: Any) -> None:
-    assert source is not None
-    selector.register(source, selectors.EVENT_READ, (sink, codecs.getincrementaldecoder("utf-8")("replace")))
 
 
 def _copy_some(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:

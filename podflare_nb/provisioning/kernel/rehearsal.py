@@ -94,7 +94,8 @@ async def _play(requests: Iterable[Request], place: Path) -> None:
         session = Session(key=KEY)
         await _heard(session, iopub, "iopub_welcome", None)
         for kind, content in requests:
-            request = session.send(shell, kind, content)
+            request = session.msg(kind, content)
+            session.send(shell, request)
             await _heard(session, iopub, "idle", request["header"]["msg_id"])
             while shell.poll(0):
                 shell.recv_multipart()
@@ -108,6 +109,8 @@ async def _heard(session: Session, iopub: zmq.Socket[bytes], what: str, request_
             await asyncio.sleep(POLL_SECONDS)
             continue
         _, message = session.recv(iopub)
-        if what == (message["content"].get("execution_state") or message["msg_type"]):
-            if request_id in {None, message["parent_header"].get("msg_id")}:
-                return
+        if message is None:
+            continue
+        heard = message["content"].get("execution_state") or message["msg_type"]
+        if what == heard and request_id in {None, message["parent_header"].get("msg_id")}:
+            return

@@ -12,7 +12,10 @@ from typing import Any
 
 
 def reseed() -> None:
-    """Reseed what is loaded. What reads the system's generator each time (secrets, uuid4) or sees the fork itself (OpenSSL) needs nothing."""
+    """Reseed what is loaded.
+
+    What asks the system each time (secrets, uuid4) or sees the fork itself (OpenSSL) needs nothing.
+    """
     random.seed()
     tempfile._name_sequence = None  # type: ignore[attr-defined]  # noqa: SLF001  # no public way to forget it
     uuid._last_timestamp = None  # type: ignore[attr-defined]  # noqa: SLF001  # the same

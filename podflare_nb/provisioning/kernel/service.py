@@ -54,7 +54,7 @@ class ServiceThread(threading.Thread):
 
     @property
     def _loop(self) -> Any:
-        return self.io_loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's asyncio loops have it; untyped
+        return self.io_loop.asyncio_loop
 
 
 class Heartbeat(threading.Thread):

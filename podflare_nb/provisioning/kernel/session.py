@@ -21,7 +21,7 @@ DIGESTS_REMEMBERED = 4096
 NEVER = 1 << 62
 
 
-class KernelSession(Session):  # type: ignore[misc]  # traitlets' classes are partly untyped
+class KernelSession(Session):
     """``refuse(message_type, size, parent)`` is told of a display that was not sent."""
 
     def __init__(self, refuse: Callable[[str, int, dict[str, Any]], None], **kwargs: Any) -> None:
@@ -44,11 +44,18 @@ class KernelSession(Session):  # type: ignore[misc]  # traitlets' classes are pa
 
     @property
     def in_kernel(self) -> bool:
-        """This is the kernel's process, not one that its user forked."""
+        """Whether this is the kernel's process, not one that its user forked."""
         return self.pid == os.getpid()
 
     def send(
-        self, stream: Any, msg_or_type: Any, content: Any = None, parent: Any = None, ident: Any = None, *args: Any, **kwargs: Any
+        self,
+        stream: Any,
+        msg_or_type: Any,
+        content: Any = None,
+        parent: Any = None,
+        ident: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> dict[str, Any] | None:
         """As Session.send."""
         message = msg_or_type if isinstance(msg_or_type, dict) else None
@@ -62,7 +69,7 @@ class KernelSession(Session):  # type: ignore[misc]  # traitlets' classes are pa
             if size > MAX_DISPLAY_BYTES:
                 self._refuse(kind, size, parent if message is None else message["parent_header"])
                 return None
-        return super().send(stream, msg_or_type, content, parent, ident, *args, **kwargs)  # type: ignore[no-any-return]
+        return super().send(stream, msg_or_type, content, parent, ident, *args, **kwargs)
 
 
 def _write_plainly(shown: dict[str, Any]) -> None:

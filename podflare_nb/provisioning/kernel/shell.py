@@ -1,3 +1,5 @@
+# mypy: disable-error-code="no-untyped-call, arg-type"
+# (IPython is typed in part.)
 """The InteractiveShell of a forked kernel: exit never ends it, commands run as plain subprocesses.
 
 The methods that it overrides are IPython's extension points and a few private ones, named in ``ipykernel_seam.SEAMS``.
@@ -15,8 +17,8 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-from IPython.core.autocall import ZMQExitAutocall
 from ipykernel.zmqshell import ZMQInteractiveShell
+from IPython.core.autocall import ZMQExitAutocall
 from traitlets import default
 
 from . import processes
@@ -26,7 +28,7 @@ MAX_TRACEBACK_CHARACTERS = 1 << 20
 SHELL_MAGICS = ("bash", "sh")
 
 
-class ExitCell(ZMQExitAutocall):  # type: ignore[misc]  # IPython's class is untyped
+class ExitCell(ZMQExitAutocall):
     """``exit`` and ``quit``: end the cell, as ``sys.exit`` does, not the kernel."""
 
     def __call__(self, code: Any = None) -> None:
@@ -100,9 +102,28 @@ class KernelShell(ZMQInteractiveShell):
 
     system = system_piped
 
+    def forget_traceback(self) -> None:
+        """A new cell begins."""
+        self._last_traceback = None
+        self._last_traceback_during_displayhook = False
+
+    @property
+    def shown_traceback(self) -> list[str]:
+        """The lines that the cell's exception was shown with."""
+        return self._last_traceback or []
+
+    @property
+    def display_failed(self) -> bool:
+        """The cell's value could not be shown, which fails the cell."""
+        return bool(self._last_traceback_during_displayhook)
+
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """Show the exception of a cell; the cancellation of one that awaited shows as the interrupt it was."""
-        if exc_tuple is None and isinstance(sys.exc_info()[1], asyncio.CancelledError) and self.kernel.interrupts.cancelled:
+        if (
+            exc_tuple is None
+            and isinstance(sys.exc_info()[1], asyncio.CancelledError)
+            and self.kernel.interrupts.cancelled
+        ):
             exc_tuple = (KeyboardInterrupt, KeyboardInterrupt(), sys.exc_info()[2])
         super().showtraceback(exc_tuple, *args, **kwargs)
 

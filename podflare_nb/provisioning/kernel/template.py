@@ -13,8 +13,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import datagrams
@@ -30,13 +32,16 @@ FAILED = 70
 
 
 def main(fd: int) -> NoReturn:
-    """Be a template. The first datagram is ``{"op": "configure", "preload": [module], "env": {}}``, answered by
-    ``{"event": "ready", "pid", "modules", "threads", "seconds", "python", "language_info"}`` or
-    ``{"event": "failed", "error"}``. Then any number of ``{"op": "spawn", "kernel_id", "jail"}`` with the descriptors
-    ``[*CHANNELS, ctl, *rest]``, each answered by ``{"event": "spawned", "kernel_id", "pid"}`` (pid of the first child; the
-    kernel is that one's child, and orphaned to the supervisor). The kernel waits on its ctl for
-    ``{"op": "serve", "key", "env", "cwd"}`` and answers ``{"event": "up", "pid"}`` or ``{"event": "failed", "error",
-    "where"}``. Ends when the socket is closed."""
+    """Be a template.
+
+    The first datagram is ``{"op": "configure", "preload": [module], "env": {}}``, answered by ``{"event": "ready",
+    "pid", "modules", "threads", "seconds", "python", "language_info"}`` or ``{"event": "failed", "error"}``.
+
+    Then any number of ``{"op": "spawn", "kernel_id", "jail"}`` with the descriptors ``[*CHANNELS, ctl, *rest]``, each
+    answered by ``{"event": "spawned", "kernel_id", "pid"}`` (of the first child; the kernel is that one's child, and
+    orphaned to the supervisor). The kernel waits on its ctl for ``{"op": "serve", "key", "env", "cwd"}`` and answers
+    ``{"event": "up", "pid"}`` or ``{"event": "failed", "error", "where"}``. Ends when the socket is closed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     sys.argv = [""]
     control = socket.socket(fileno=fd)
@@ -66,7 +71,7 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
         "event": "ready",
         "pid": os.getpid(),
         "modules": len(sys.modules),
-        "threads": len(os.listdir("/proc/self/task")),
+        "threads": sum(1 for _ in Path("/proc/self/task").iterdir()),
         "seconds": round(time.monotonic() - started, 3),
         "python": sys.version.split()[0],
         "language_info": app.kernel.language_info,
@@ -77,18 +82,16 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
 
 def _check_quiescent(control: int) -> None:
     """A fork copies memory, not threads and not what the other end of a socket thinks."""
-    import threading  # noqa: PLC0415  # only here
-
     if threading.active_count() != 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
         raise PreloadError(f"The template cannot be forked: its libraries started threads ({names}).")
-    for name in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = str(link.readlink())
         except FileNotFoundError:
             continue  # the listing's own
-        if int(name) > 2 and int(name) != control and target.startswith(("socket:", "anon_inode:[event")):
-            raise PreloadError(f"The template cannot be forked: its libraries left descriptor {name} open ({target}).")
+        if int(link.name) > 2 and int(link.name) != control and target.startswith(("socket:", "anon_inode:[event")):
+            raise PreloadError(f"The template cannot be forked: its libraries left {target} open ({link.name}).")
 
 
 def _spawn(control: socket.socket, app: TemplateApp, message: dict[str, Any], fds: list[int]) -> None:

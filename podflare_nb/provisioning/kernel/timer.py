@@ -6,6 +6,7 @@ cell that is running; a timerfd wakes it only when the time is up. Python has ti
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
@@ -43,7 +44,5 @@ class Timer:
 
     def acknowledge(self) -> None:
         """Take note that it fired."""
-        try:
+        with contextlib.suppress(BlockingIOError):  # armed anew by another thread since it fired
             os.read(self.fd, 8)
-        except BlockingIOError:
-            pass  # armed anew by another thread since it fired

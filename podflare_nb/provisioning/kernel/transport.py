@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -62,8 +63,8 @@ class IopubPort:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def greetings(self) -> Iterable[Sequence[bytes]]:
-        """An ``iopub_welcome`` for each new subscription. (A send may swallow the event that announces one.)"""
-        if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        """An ``iopub_welcome`` for each new subscription; a send may swallow the event that announces one."""
+        if not _has_input(self._socket):
             return ()
         welcomes = []
         with contextlib.suppress(zmq.Again):
@@ -106,7 +107,7 @@ class ShellChannel:
         """Stop reading."""
         self._loop.remove_reader(self.socket.FD)
 
-    def send_multipart(self, frames: Sequence[bytes], copy: bool = True, **_: object) -> None:  # noqa: FBT001, FBT002  # pyzmq's signature
+    def send_multipart(self, frames: Sequence[bytes], *_: object, **__: object) -> None:
         """Send a reply."""
         self.socket.send_multipart(frames)
 
@@ -233,7 +234,7 @@ class Transport:
             self.service.watch(fd, self._output)
 
     def _first_heartbeat(self) -> None:
-        if self._hb_socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if _has_input(self._hb_socket):
             self.service.unwatch(self._hb_socket.FD)
             Heartbeat(self._hb_socket).start()
 
@@ -260,8 +261,13 @@ class Transport:
                 os.close(fd)
 
 
+def _has_input(sock: zmq.Socket[bytes]) -> bool:
+    events: Any = sock.getsockopt(zmq.EVENTS)
+    return bool(events & zmq.POLLIN)
+
+
 def _open_descriptors() -> set[int]:
-    listed = {int(name) for name in os.listdir("/proc/self/fd")}
+    listed = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
     return {fd for fd in listed if _is_open(fd)}  # without the listing's own
 
 

@@ -5,7 +5,17 @@ import importlib.util
 import pytest
 from supervision import Template
 
-SCIENCE = ("numpy", "pandas", "scipy", "scipy.stats", "matplotlib.pyplot", "pyarrow", "pyarrow.csv", "seaborn", "sklearn")
+SCIENCE = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "scipy.stats",
+    "matplotlib.pyplot",
+    "pyarrow",
+    "pyarrow.csv",
+    "seaborn",
+    "sklearn",
+)
 
 
 @pytest.fixture(scope="session")

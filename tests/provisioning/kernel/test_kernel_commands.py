@@ -59,5 +59,7 @@ def test_an_interrupt_ends_the_whole_process_group(client, kernel):
     child = int(client.until(lambda m: m["msg_type"] == "stream")["content"]["text"])
     kernel.interrupt()
     assert client.reply_to(request)["ename"] == "KeyboardInterrupt"
-    gone = f"import os\nwhile os.path.exists('/proc/{child}/exe') and open('/proc/{child}/stat').read().split()[2] != 'Z': pass"
-    assert client.run(f"try:\n    {gone.replace(chr(10), chr(10) + '    ')}\nexcept OSError: pass").reply["status"] == "ok"
+    client.until_idle(request)
+    ended = f"open('/proc/{child}/stat').read().split()[2] == 'Z'"
+    wait = f"try:\n    while not {ended}: pass\nexcept OSError: pass"
+    assert client.run(wait).reply["status"] == "ok"

@@ -20,7 +20,9 @@ def test_history_begins_with_the_users_first_cell(client):
     client.run("second = 2")
     tail = client.reply_to(client.history(hist_access_type="tail", n=10, raw=True, output=False))["history"]
     assert [source for _, _, source in tail] == ["first = 1", "second = 2"]
-    found = client.reply_to(client.history(hist_access_type="search", pattern="sec*", raw=True, output=False))["history"]
+    found = client.reply_to(client.history(hist_access_type="search", pattern="sec*", raw=True, output=False))[
+        "history"
+    ]
     assert [source for _, _, source in found] == ["second = 2"]
 
 
@@ -69,7 +71,9 @@ def test_a_cell_that_awaits_gets_comm_messages(client):
         "get_ipython().kernel.comm_manager.register_target('answers', opened)"
     )
     client.request("comm_open", {"comm_id": "c2", "target_name": "answers", "data": {}})
-    request = client.execute("answer = asyncio.get_running_loop().create_future()\nprint('waiting')\nprint(await answer)")
+    request = client.execute(
+        "answer = asyncio.get_running_loop().create_future()\nprint('waiting')\nprint(await answer)"
+    )
     client.until_text("waiting")
     client.request("comm_msg", {"comm_id": "c2", "data": "answered"})
     client.until_text("answered")
@@ -144,7 +148,7 @@ def test_the_debugger_stops_at_a_breakpoint(client):
         body = {"type": "request", "seq": sequence, "command": command, "arguments": arguments}
         reply = client.reply_to(client.request("debug_request", body, "control"), "control")
         assert reply["success"], reply
-        return reply["body"] if "body" in reply else {}
+        return reply.get("body", {})
 
     code = "def f(x):\n    y = x + 1\n    return y\nf(1)"
     debug(1, "initialize", clientID="test", adapterID="", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)

@@ -15,10 +15,13 @@ WORK = {
         "import io, pyarrow.csv as c; c.read_csv(io.BytesIO(b'a,b\\n' + b'1,2\\n' * 200_000)).num_rows",
         "200000",
     ),
-    "an arrow computation": ("import pyarrow.compute as pc, pyarrow as pa; pc.sum(pa.array(range(10_000))).as_py()", "49995000"),
+    "an arrow computation": (
+        "import pyarrow.compute as pc, pyarrow as pa; pc.sum(pa.array(range(10_000))).as_py()",
+        "49995000",
+    ),
     "a fit": (
-        "import numpy as np\nfrom sklearn.ensemble import RandomForestClassifier as F\n"
-        "x = np.arange(40).reshape(-1, 1)\nint(F(10, n_jobs=2).fit(x, x[:, 0] > 20).predict([[35]])[0])",
+        "import numpy as np; from sklearn.ensemble import RandomForestClassifier as F; x = np.arange(40)[:, None]\n"
+        "int(F(10, n_jobs=2).fit(x, x[:, 0] > 20).predict([[35]])[0])",
         "1",
     ),
     "a fit with threads of OpenMP": (
@@ -52,7 +55,9 @@ def test_a_plot_is_shown_as_a_picture(science):
 
 
 def test_seaborn_draws(science):
-    ran = science.run("import seaborn as sns, pandas as pd\nsns.barplot(pd.DataFrame({'a': ['x', 'y'], 'b': [1, 2]}), x='a', y='b')")
+    ran = science.run(
+        "import seaborn as sns, pandas as pd\nsns.barplot(pd.DataFrame({'a': ['x', 'y'], 'b': [1, 2]}), x='a', y='b')"
+    )
     assert "image/png" in ran.of("display_data")[0]["content"]["data"]
 
 
@@ -62,7 +67,10 @@ def test_a_frame_is_shown_as_a_table(science):
 
 
 def test_the_libraries_are_there_but_no_names_are(science):
-    assert science.value("'pandas' in __import__('sys').modules, 'pd' in globals(), '_pd' in globals()") == "(True, False, False)"
+    assert (
+        science.value("'pandas' in __import__('sys').modules, 'pd' in globals(), '_pd' in globals()")
+        == "(True, False, False)"
+    )
 
 
 def test_a_template_of_libraries_with_thread_pools_counts_their_threads(science_template):

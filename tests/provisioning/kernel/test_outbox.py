@@ -141,17 +141,17 @@ def test_a_message_that_was_begun_is_completed_first():
     port = Port()
     outbox, _ = make(port)
 
-    class Torn(Exception):
+    class TornError(Exception):
         pass
 
     def torn(frames, sent, *, lossy):  # noqa: ARG001
         sent.append(0)
-        raise Torn
+        raise TornError
 
     whole, port.send = port.send, torn
     try:
         outbox.publish([b"a", b"b"])
-    except Torn:
+    except TornError:
         port.send = whole
     outbox.publish([b"c"])
     assert port.left == [[b"a", b"b"], [b"c"]]

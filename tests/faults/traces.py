@@ -1,0 +1,162 @@
+"""What a running service has on this machine, recorded while it runs, so that what is left of it can be counted."""
+
+import os
+import re
+import select
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..conftest import Service
+
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+WORK = Path(f"/var/tmp/podflare_nb-{os.getuid()}")
+SUPERVISOR, TEMPLATE, INIT = "provisioning.supervisor", "kernel import template", "podflare-nb-init"
+LOOK_AGAIN_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process, named by its start too: its number may pass to another one."""
+
+    pid: int
+    started: str
+    parent: int
+    command: str
+
+    def alive(self) -> bool:
+        now = process(self.pid)
+        return now is not None and now.started == self.started
+
+
+def process(pid: int) -> Process | None:
+    """None if there is none, or only a zombie of one."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        command = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else Process(pid, fields[19], int(fields[1]), command)
+
+
+def processes() -> Iterator[Process]:
+    for path in PROC.iterdir():
+        if path.name.isdecimal() and (found := process(int(path.name))) is not None:
+            yield found
+
+
+def descendants(pid: int) -> list[Process]:
+    """Every process below this one; those of jails too, whose parent is the supervisor."""
+    everybody, found, ahead = list(processes()), [], [pid]
+    while ahead:
+        parent = ahead.pop()
+        below = [each for each in everybody if each.parent == parent]
+        found += below
+        ahead += [each.pid for each in below]
+    return found
+
+
+def child_with(pid: int, word: str) -> Process:
+    """The first descendant of a process whose command line has the word, as the host's pid namespace has it."""
+    ours = (PROC / "self" / "ns" / "pid").readlink()
+    for each in descendants(pid):
+        if word in each.command and (PROC / str(each.pid) / "ns" / "pid").readlink() == ours:
+            return each
+    raise AssertionError(f"no process with {word!r} below {pid}")
+
+
+def supervisor_of(service: Service) -> Process:
+    return child_with(service.process.pid, SUPERVISOR)
+
+
+def kernel_named(service: Service, name: str) -> Process:
+    """The kernel that gave itself this name (``/proc/self/comm``)."""
+    for each in descendants(service.process.pid):
+        if (PROC / str(each.pid) / "comm").read_text().strip() == name:
+            return each
+    raise AssertionError(f"no process is called {name!r}")
+
+
+def init_of(service: Service, kernel: Process) -> Process:
+    """Pid 1 of the kernel's jail."""
+    namespace = (PROC / str(kernel.pid) / "ns" / "pid").readlink()
+    for each in descendants(service.process.pid):
+        if each.command.startswith(INIT) and (PROC / str(each.pid) / "ns" / "pid").readlink() == namespace:
+            return each
+    raise AssertionError("the kernel's jail has no pid 1")
+
+
+def until(happened: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for what Linux and the service tell nobody; fails when it is too late."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        select.select([], [], [], LOOK_AGAIN_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """A service's processes and the names of its supervisors, which every directory, group and device of them has."""
+
+    supervisors: tuple[str, ...]
+    runtime_dir: Path
+    processes: tuple[Process, ...]
+
+    @classmethod
+    def of(cls, service: Service) -> "Traces":
+        names = tuple(path.name for path in service.runtime_dir.glob("s-*"))
+        assert names, "the service has no supervisor"
+        ours = process(service.process.pid)
+        assert ours is not None
+        return cls(names, service.runtime_dir, (ours, *descendants(ours.pid)))
+
+    def left(self) -> list[str]:
+        """All that is still there of it, in words."""
+        found = [f"process {each.pid} {each.command[:80]}" for each in self.processes if each.alive()]
+        for name in self.supervisors:
+            found += [f"mount {line}" for line in mounts() if name in line]
+            found += [f"device {line}" for line in loop_devices() if name in line]
+            found += [f"control group {path}" for path in control_groups(name)]
+            found += [f"directory {path}" for path in (self.runtime_dir / name, WORK / name) if path.exists()]
+        return found
+
+    def until_gone(self, seconds: float) -> None:
+        """Wait until nothing is left; fails with what is."""
+        until(lambda: not self.left(), seconds, f"still there: {self.left()}") if self.left() else None
+
+    def until_ended(self, seconds: float) -> None:
+        """Wait until every process has ended."""
+        until(lambda: not any(each.alive() for each in self.processes), seconds, "the end of all processes")
+
+
+def mounts() -> list[str]:
+    return (PROC / "self" / "mounts").read_text().splitlines()
+
+
+def loop_devices() -> list[str]:
+    """The files behind loop devices, those that nobody uses any more too."""
+    found = []
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            found.append(f"{path.parent.parent.name} {path.read_text().strip()}")
+        except OSError:
+            continue  # let go of while we looked
+    return found
+
+
+def control_groups(name: str) -> list[Path]:
+    return [Path(found) for found, _, _ in os.walk(CGROUPS) if re.search(rf"podflare_nb-{name}\b", Path(found).name)]
+
+
+def descriptors(pid: int) -> list[str]:
+    """Where the descriptors of a process lead, sockets and pipes without their numbers."""
+    found = []
+    for path in (PROC / str(pid) / "fd").iterdir():
+        try:
+            found.append(re.sub(r":\[\d+\]", "", os.readlink(path)))
+        except OSError:
+            continue  # closed while we looked
+    return sorted(found)
