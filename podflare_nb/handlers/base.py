@@ -7,10 +7,10 @@ errors are our JSON with a code, and a body that is too large is refused from it
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, TypeVar
 
 from jupyter_server._tz import utcnow
-from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import APIHandler
 from pydantic import BaseModel
@@ -24,6 +24,9 @@ from .statuses import body_of, retry_after, status_of
 
 MAX_JSON_BYTES = 8 << 20
 """Of a JSON body: 1 MiB of code may take six times that when every character is escaped."""
+
+DRAIN_BYTES = 64 << 20
+"""Of the body of a request that is refused anyway: read and thrown away, so that the client hears the refusal."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -59,7 +62,29 @@ class PodflareHandler(APIHandler):
         return self.caller
 
     async def prepare(self, **_: Any) -> None:
-        """Find out who asks, and refuse what must not go on; Tornado calls it before the body is read."""
+        """Let the request in, or see to it that it is refused; Tornado calls it before the body is read."""
+        try:
+            await self.admit()
+        except (PodflareError, web.HTTPError) as error:
+            if self.declared_length > DRAIN_BYTES:
+                raise
+
+            refusal = error
+
+            async def refuse(*_: str) -> None:
+                raise refusal
+
+            self.answer_with(refuse)
+
+    def answer_with(self, answer: Callable[..., Awaitable[None]]) -> None:
+        """Answer this request so instead of by its method, once its body has been read.
+
+        An answer before the body is over makes Tornado end the connection, which a client takes for a failure.
+        """
+        setattr(self, str(self.request.method).lower(), answer)
+
+    async def admit(self) -> None:
+        """Find out who asks, and raise why the request must not go on."""
         CallContext.set(CallContext.JUPYTER_HANDLER, self)
         self.current_user = self._jupyter_current_user = None
         if not self.check_host():
@@ -92,13 +117,19 @@ class PodflareHandler(APIHandler):
         raise UnauthenticatedError("This call needs an API key: send the header 'Authorization: Bearer <key>'.")
 
     def _refuse_large_bodies(self) -> None:
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isdigit() and int(length) > self.max_body_bytes:
+        if self.declared_length > self.max_body_bytes:
             raise TooLargeError(
-                f"The request's body has {length} bytes; the limit of this call is {self.max_body_bytes}.",
+                f"The request's body has {self.declared_length} bytes; the limit of this call is "
+                f"{self.max_body_bytes}.",
                 limit=self.max_body_bytes,
-                size=int(length),
+                size=self.declared_length,
             )
+
+    @property
+    def declared_length(self) -> int:
+        """What the headers say of the body's size; 0 where they say nothing."""
+        length = self.request.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() else 0
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body, up to one byte over the limit: a chunked body does not say its length before."""
@@ -128,9 +159,22 @@ class PodflareHandler(APIHandler):
         self.set_status(status)
         if (seconds := retry_after(error)) is not None:
             self.set_header("Retry-After", str(seconds))
+        if self._prepared_future is not None and not self._prepared_future.done():
+            # The body was not read, so Tornado ends the connection: the client should know.
+            self.set_header("Connection", "close")
         if status == 401:
             self.set_header("WWW-Authenticate", "Bearer")
         self.finish(json.dumps(body_of(error, status)))
+
+    def check_xsrf_cookie(self) -> None:
+        """Refuse a write that another site may have made a browser send; Tornado and ``admit`` call it."""
+        try:
+            super().check_xsrf_cookie()
+        except web.HTTPError as error:
+            raise ForbiddenError(
+                "A login by cookie may write only with the header X-XSRFToken, which repeats the _xsrf cookie; "
+                "or send an API key in the Authorization header."
+            ) from error
 
     def set_cors_headers(self) -> None:
         """Say nothing of origins to a client that has none."""
@@ -155,11 +199,7 @@ class PodflareHandler(APIHandler):
 class UnknownRouteHandler(PodflareHandler):
     """Whatever else is under our base URL: a JSON 404 that names the URL."""
 
-    async def prepare(self, **_: Any) -> None:
+    async def admit(self) -> None:
         """Refuse strangers first, so that they learn nothing of the routes."""
-        await super().prepare()
+        await super().admit()
         raise NotFoundError(f"There is no {self.request.method} {self.request.path} here; see the API's documentation.")
-
-    @allow_unauthenticated
-    def get(self) -> None:
-        """Never reached: ``prepare`` refuses."""

@@ -34,11 +34,15 @@ MIB = 1 << 20
 class FilesHandler(StreamingHandler):
     """``/v1/sandboxes/{id}/files/<path>``; without a path: the workspace itself."""
 
-    async def prepare(self, **_: Any) -> None:
-        """As every handler; a PUT also opens the file, since its body comes before ``put`` is called."""
+    def initialize(self, **_: Any) -> None:
+        """Begin with no file."""
+        super().initialize()
         self._upload: Upload | None = None
         self._failure: PodflareError | None = None
-        await super().prepare()
+
+    async def admit(self) -> None:
+        """As every handler; a PUT also opens the file, since its body comes before ``put`` is called."""
+        await super().admit()
         if self.request.method == "PUT":
             # The body is taken before the method's own check: refuse here what it would refuse.
             if not await ensure_async(self.authorizer.is_authorized(self, self.who.user, "write", RESOURCE)):
@@ -55,13 +59,12 @@ class FilesHandler(StreamingHandler):
             raise InvalidArgumentError("A file's path cannot be empty or end with a slash.")
         sandbox = await self._sandbox(sandbox_id)
         limit = sandbox.limits.disk_mib * MIB
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isdigit() and int(length) > limit:
+        if self.declared_length > limit:
             raise TooLargeError(
-                f"The file has {length} bytes; the sandbox's disk has {limit} ({sandbox.limits.disk_mib} MiB). "
-                "Create the sandbox with a larger rootfs_gb.",
+                f"The file has {self.declared_length} bytes; the sandbox's disk has {limit} "
+                f"({sandbox.limits.disk_mib} MiB). Create the sandbox with a larger rootfs_gb.",
                 limit=limit,
-                size=int(length),
+                size=self.declared_length,
             )
         connection: Any = self.request.connection
         connection.set_max_body_size(limit + 1)

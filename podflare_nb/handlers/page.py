@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, UnauthenticatedError
 from ..tenants.identity import log_in
 from .authorization import authorized
 from .base import PodflareHandler
@@ -37,14 +36,17 @@ PAGE_HEADERS = {
 class PageHandler(PodflareHandler):
     """``GET /podflare``: the chat page."""
 
-    async def prepare(self, **_: Any) -> None:
+    async def admit(self) -> None:
         """As every handler; but a person without a login is sent to the login page, not told in JSON."""
-        await super().prepare()
+        try:
+            await super().admit()
+        except UnauthenticatedError:
+            if self.request.method != "GET":
+                raise
+            self.answer_with(self._ask_for_login)
 
-    def _refuse_strangers(self) -> None:
-        if self.caller is None:
-            login = url_path_join(self.base_url, "login")
-            self.redirect(f"{login}?next={quote(self.request.path)}")
+    async def _ask_for_login(self) -> None:
+        self.redirect(f"{url_path_join(self.base_url, 'login')}?next={quote(self.request.path)}")
 
     @web.authenticated
     @authorized("read", resource="podflare_nb:page")

@@ -85,6 +85,8 @@ class Jail:
         building = build.start(self.plan, self.userns)
         async with asyncio.timeout(BUILD_SECONDS):
             await readable(building.status_fd)
+            while not building.advance():
+                await readable(building.status_fd)
         self._init_pid = building.finish()
         self._lifeline = building.lifeline
         self.init_pidfd = os.pidfd_open(self._init_pid)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -73,11 +73,9 @@ class Caller:
 
     def __init__(self, service: Service, key: str | None = None) -> None:
         self.key = key or service.key
-        self.http = httpx.Client(
-            base_url=service.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=SECONDS
-        )
+        self.http = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=SECONDS)
 
-    def __enter__(self) -> "Caller":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,9 +92,7 @@ class Caller:
 
     @contextmanager
     def stream(self, sandbox: str, code: str, **body: Any) -> Iterator[Stream]:
-        with self.http.stream(
-            "POST", f"/v1/sandboxes/{sandbox}/exec", json={"code": code, **body}
-        ) as response:
+        with self.http.stream("POST", f"/v1/sandboxes/{sandbox}/exec", json={"code": code, **body}) as response:
             if response.status_code != 200:
                 raise AssertionError(f"{response.status_code} {response.read().decode()}")
             yield Stream(response)

@@ -16,7 +16,11 @@ def light_templates(directory: Path, **settings: object) -> Path:
     """``python-minimal``, and in the place of ``python-datasci`` one that imports nothing: it loads in a moment."""
     for name in ("python-minimal", "python-datasci"):
         kernelspec = json.loads(KERNELSPEC.read_text())
-        kernelspec["metadata"]["podflare_nb"] |= settings
+        kernelspec["metadata"]["podflare_nb"] |= {
+            "pool_size": int(name == "python-minimal"),
+            "env": {"TEMPLATE": name},
+            **settings,
+        }
         kernelspec["metadata"]["kernel_provisioner"]["config"]["template"] = name
         (directory / name).mkdir(parents=True, exist_ok=True)
         (directory / name / "kernel.json").write_text(json.dumps(kernelspec))
@@ -25,7 +29,7 @@ def light_templates(directory: Path, **settings: object) -> Path:
 
 def start(directory: Path, runtime_dir: Path | None = None, **settings: object) -> Service:
     """Start a service on ``directory``; on the same one again with the ``runtime_dir`` of the first."""
-    templates = light_templates(directory / "templates", pool_size=1, **settings)
+    templates = light_templates(directory / "templates", **settings)
     env = {"PODFLARE_NB_RUNTIME_DIR": str(runtime_dir)} if runtime_dir else {}
     service = start_service(directory / "data", "--template-dir", str(templates), env=env)
     if runtime_dir:

@@ -9,7 +9,7 @@ import pytest
 
 from .caller import SECONDS, Caller
 from .services import dispose, running, start
-from .traces import Traces, supervisor_of, until
+from .traces import Traces, supervisor_of
 
 ENDLESS = "import itertools\nfor n in itertools.count(): print('line', n, flush=True)"
 DISPLAYS = "from IPython.display import display\nfor n in range(10**9): display({'text/plain': f'shown {n}'}, raw=True)"
@@ -51,6 +51,8 @@ def killed(request, tmp_path_factory):
             received = {"lines": lines.rest(), "displays": displays.rest(), "turn": turn.rest()}
     first.process.wait(SECONDS)
     traces.until_ended(SECONDS)
+    if "supervisor" not in request.param:
+        traces.until_gone(SECONDS)  # by the supervisor itself, which saw the server's end
     with running(directory, first.runtime_dir) as second, Caller(second) as caller:
         ids = {"lines": executing, "displays": showing, "turn": turning, "idle": idle}
         yield caller, ids, received, traces
@@ -115,12 +117,3 @@ def test_the_next_service_works(killed):
     caller = killed[0]
     with caller.sandbox() as sandbox:
         assert caller.run(sandbox, "print(6 * 7)").text() == "42"
-
-
-def test_a_server_killed_while_it_starts_leaves_nothing(tmp_path):
-    with running(tmp_path) as service:
-        traces = Traces.of(service)
-        os.kill(service.process.pid, signal.SIGKILL)
-        service.process.wait(SECONDS)
-        # No further start: the supervisor has seen the end and cleaned up by itself.
-        until(lambda: not traces.left(), SECONDS, "the end of everything")

@@ -58,13 +58,17 @@ def descendants(pid: int) -> list[Process]:
     return found
 
 
-def child_with(pid: int, word: str) -> Process:
-    """The first descendant of a process whose command line has the word, as the host's pid namespace has it."""
+def child_with(pid: int, word: str, wanted: Callable[[Process], bool] = lambda _: True) -> Process:
+    """The first descendant of a process, outside of all jails, whose command line has the word."""
     ours = (PROC / "self" / "ns" / "pid").readlink()
     for each in descendants(pid):
-        if word in each.command and (PROC / str(each.pid) / "ns" / "pid").readlink() == ours:
+        if word in each.command and (PROC / str(each.pid) / "ns" / "pid").readlink() == ours and wanted(each):
             return each
     raise AssertionError(f"no process with {word!r} below {pid}")
+
+
+def environment(pid: int) -> bytes:
+    return (PROC / str(pid) / "environ").read_bytes()
 
 
 def supervisor_of(service: Service) -> Process:
@@ -125,7 +129,11 @@ class Traces:
 
     def until_gone(self, seconds: float) -> None:
         """Wait until nothing is left; fails with what is."""
-        until(lambda: not self.left(), seconds, f"still there: {self.left()}") if self.left() else None
+        try:
+            until(lambda: not self.left(), seconds, "nothing is left")
+        except AssertionError as late:
+            late.add_note("\n".join(self.left()))
+            raise
 
     def until_ended(self, seconds: float) -> None:
         """Wait until every process has ended."""
@@ -156,7 +164,7 @@ def descriptors(pid: int) -> list[str]:
     found = []
     for path in (PROC / str(pid) / "fd").iterdir():
         try:
-            found.append(re.sub(r":\[\d+\]", "", os.readlink(path)))
+            found.append(re.sub(r":\[\d+\]", "", str(path.readlink())))
         except OSError:
             continue  # closed while we looked
     return sorted(found)

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podflare_nb.errors import NoCapacityError
+from podflare_nb.errors import NoCapacityError, NotFoundError
 from podflare_nb.provisioning.handle import Usage
 from podflare_nb.provisioning.kernel_exit import KernelExit, classify
 from podflare_nb.provisioning.limits import Limits
@@ -109,6 +109,7 @@ class PlainHandle:
         self.workspace_fd = os.open(plain.workspace, os.O_RDONLY | os.O_DIRECTORY)
         self.signals: list[int] = []
         self.ended_by_us = False
+        self.closed = False
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[KernelExit] = loop.create_future()
         self._pidfd = os.pidfd_open(plain.process.pid)
@@ -124,6 +125,7 @@ class PlainHandle:
             self.ended_by_us = True
             os.killpg(self.plain.process.pid, signal.SIGKILL)
             await asyncio.shield(self.exited)
+        self.closed = True
         self.release()
 
     async def usage(self) -> Usage:
@@ -162,6 +164,8 @@ class PlainKernels:
     async def replace(self, dead: PlainHandle) -> PlainHandle:
         if self.refuse:
             raise NoCapacityError("There are no kernels.")
+        if dead.closed:
+            raise NotFoundError("There is no such kernel.")
         dead.release()
         return self._made(Plain.start(dead.plain.workspace), dead.limits)
 

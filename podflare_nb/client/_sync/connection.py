@@ -19,13 +19,11 @@ from podflare_nb.client.endpoint import Endpoint, locate
 from podflare_nb.client.errors import (
     ConnectionLostError,
     PodflareError,
-    ServiceUnreachableError,
     StreamBrokenError,
-    UnauthenticatedError,
     UnexpectedAnswerError,
-    error_of_answer,
 )
 from podflare_nb.client.events import LineSplitter
+from podflare_nb.client.failures import lost, refusal, unreachable
 from podflare_nb.client.lean_httpx import httpx
 from podflare_nb.client.pools import TIMEOUT, acquire, release
 from podflare_nb.client.retry import Failure, failure_of_status, pause_before_retry
@@ -176,67 +174,28 @@ class Connection:
         try:
             response = pool.handle_request(request)
         except _NOT_SENT as error:
-            return "not_sent", self._unreachable(error)
+            return "not_sent", unreachable(self.endpoint, error)
         except httpx.TransportError as error:
-            return "cut", self._lost(error)
+            return "cut", lost(self.endpoint, error)
         response.request = request
         if response.is_success:
             return response
         try:
-            refusal = self._refusal(response, self._whole(response))
+            refused = refusal(self.endpoint, response, self._whole(response))
         except ConnectionLostError as error:
             return "cut", error
-        return failure_of_status(response.status_code), refusal
+        return failure_of_status(response.status_code), refused
 
     def _whole(self, response: httpx.Response) -> bytes:
         try:
             return response.read()
         except httpx.TransportError as error:
-            raise self._lost(error) from error
+            raise lost(self.endpoint, error) from error
         finally:
             response.close()
-
-    def _refusal(self, response: httpx.Response, content: bytes) -> PodflareError:
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        told = response.headers.get("Retry-After", "")
-        retry_after = float(told) if told.isdecimal() else None
-        url = str(response.url.copy_with(query=None))
-        error = error_of_answer(response.status_code, answer, url=url, retry_after=retry_after)
-        if isinstance(error, UnauthenticatedError):
-            return UnauthenticatedError(
-                f"{error.message} (The key was taken from {self.endpoint.key_source}.)",
-                status=error.status,
-                details=error.details,
-            )
-        return error
-
-    def _unreachable(self, error: Exception) -> PodflareError:
-        local = self.endpoint.is_loopback
-        advice = "Start the service with `make run` or `podflare-nb serve`" if local else "Check the URL"
-        unreachable = ServiceUnreachableError(
-            f"Nothing answers at {self.endpoint.url} ({_said(error)}). {advice}, or name another service with "
-            "host= or PODFLARE_NB_URL."
-        )
-        unreachable.__cause__ = error
-        return unreachable
-
-    def _lost(self, error: Exception) -> PodflareError:
-        lost = ConnectionLostError(
-            f"The connection to {self.endpoint.url} was lost before the answer came ({_said(error)}); whether the "
-            "request took effect is not known."
-        )
-        lost.__cause__ = error
-        return lost
 
 
 @lru_cache(maxsize=512)
 def _url(url: str) -> httpx.URL:
     """Parse a URL, once for the many calls that go there."""
     return httpx.URL(url)
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__

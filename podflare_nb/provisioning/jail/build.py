@@ -39,7 +39,7 @@ class JailError(Exception):
 
 
 def start(plan: JailPlan, userns: int) -> Building:
-    """Begin to build; returns at once. ``Building.status_fd`` becomes readable when it is done, either way."""
+    """Begin to build; returns at once. ``Building.advance`` whenever ``Building.status_fd`` is readable."""
     life_read, life_write = os.pipe2(os.O_CLOEXEC)
     status_read, status_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -57,16 +57,21 @@ class Building:
 
     def __init__(self, builder_pid: int, lifeline: int, status_fd: int) -> None:
         self._builder_pid = builder_pid
+        self._message = b""
         self.lifeline = lifeline
         self.status_fd = status_fd
 
+    def advance(self) -> bool:
+        """Read what is there; True at the end, which is init's exec or a failure: then call ``finish``."""
+        part = os.read(self.status_fd, STATUS_BYTES)
+        self._message += part
+        return not part
+
     def finish(self) -> int:
-        """The pid of the jail's init, as the host sees it. Raises JailError. Call when ``status_fd`` is readable."""
-        message = b""
-        while part := os.read(self.status_fd, STATUS_BYTES):
-            message += part
+        """The pid of the jail's init, as the host sees it. Raises JailError."""
         os.close(self.status_fd)
         os.waitpid(self._builder_pid, 0)
+        message = self._message
         if message.startswith(b"init "):
             pid, _, failure = message.removeprefix(b"init ").partition(b"\n")
             if not failure:

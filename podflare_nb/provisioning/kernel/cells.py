@@ -93,7 +93,8 @@ class CellKernel(IPythonKernel):
         except Exception:  # noqa: BLE001  # shown by run_cell_async, as the cell's error
             transformed, failure = code, sys.exc_info()
         prepared = {"transformed_cell": transformed, "preprocessing_exc_tuple": failure}
-        awaits = shell.should_run_async(code, **prepared)
+        # To know for certain takes a compilation; most cells have neither word.
+        awaits = ("await" in transformed or "async" in transformed) and shell.should_run_async(code, **prepared)
         cell = shell.run_cell_async(code, **options, **prepared)
         result = None
         try:

@@ -23,6 +23,10 @@ _LIBZMQ = ctypes.PyDLL(_zmq.__file__, use_errno=True)
 _SEND = _LIBZMQ.zmq_send
 _SEND.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 _SEND.restype = ctypes.c_int
+_GETSOCKOPT = _LIBZMQ.zmq_getsockopt
+_GETSOCKOPT.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
 _LAST = (int(zmq.DONTWAIT),)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _SUCCEEDED = (-1).__ne__
@@ -30,10 +34,18 @@ _RETRY = frozenset({errno.EAGAIN, errno.EINTR})
 
 
 class FrameSender:
-    """Sends on one socket; the caller sees to it that one thread at a time does."""
+    """Sends on one socket; the caller sees to it that one thread at a time uses it."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._handle = ctypes.c_void_p(socket.underlying)
+        self._events = ctypes.c_int()
+        self._size = ctypes.c_size_t(ctypes.sizeof(self._events))
+        self._addresses = ctypes.addressof(self._events), ctypes.addressof(self._size)
+
+    def has_input(self) -> bool:
+        """Whether a message waits to be received."""
+        _GETSOCKOPT(self._handle, _EVENTS, *self._addresses)
+        return bool(self._events.value & _POLLIN)
 
     def send(self, frames: Sequence[bytes], sent: list[int]) -> bool:
         """Send what ``sent`` does not yet list of ``frames``. False: not now (full or interrupted), call again.

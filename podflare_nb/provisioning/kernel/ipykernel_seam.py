@@ -198,6 +198,7 @@ class TemplateApp(IPKernelApp):
 
     def init_kernel(self) -> None:
         """The kernel and its shell, without streams."""
+        self.log.setLevel(self.log_level)  # traitlets lets debug records be made, for its handler to drop
         self.kernel = ForkedKernel.instance(
             parent=self,
             session=self.session,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class Port(Protocol):
     def send(self, frames: Sequence[bytes], sent: list[int], *, lossy: bool) -> bool:
         """Send what ``sent`` does not yet list. False: a subscriber's queue is full (never with ``lossy``)."""
 
-    def greetings(self) -> Iterable[Sequence[bytes]]:
+    def greetings(self) -> Sequence[Sequence[bytes]]:
         """Messages for subscribers that came since the last call."""
 
 
@@ -164,7 +164,6 @@ class Outbox:
         """Send all that is queued; waits for a full socket, except in the thread that never waits."""
         while True:
             with self._lock:
-                self._greet()
                 if self._advance():
                     return
             if threading.get_ident() == self._never_waits:
@@ -174,21 +173,22 @@ class Outbox:
 
     def _advance(self) -> bool:
         """Send from the head of the queue until it is empty (True) or the socket is full. The lock is held."""
-        while self._entries:
-            entry = self._entries[0]
-            if entry.frames is None:
-                entry.frames = entry.close(self._serialize)
-            if not self._leave(entry.frames, entry.sent):
-                return False
-            if self._entries and self._entries[0] is entry:
-                self._entries.popleft()
-            self._greet()
-        return True
+        while True:
+            while self._entries:
+                entry = self._entries[0]
+                if entry.frames is None:
+                    entry.frames = entry.close(self._serialize)
+                if not self._leave(entry.frames, entry.sent):
+                    return False
+                if self._entries and self._entries[0] is entry:
+                    self._entries.popleft()
+            if self._port is None or not self._greet(self._port):
+                return True
 
-    def _greet(self) -> None:
-        if self._port is not None:
-            for frames in self._port.greetings():
-                self._entries.append(Entry(frames))
+    def _greet(self, port: Port) -> bool:
+        greetings = port.greetings()
+        self._entries.extend(Entry(frames) for frames in greetings)
+        return bool(greetings)
 
     def _leave(self, frames: Sequence[bytes], sent: list[int]) -> bool:
         if self._port is None or self._port.send(frames, sent, lossy=False):

@@ -2,23 +2,27 @@
 
 Adds: a display or result that no client could take is replaced by a sentence on stderr; a fork of the kernel's own
 (``os.fork``, multiprocessing) never touches the parent's sockets; nothing is sent without copying, which would cost
-a thread and a ZeroMQ context of pyzmq's.
+a thread and a ZeroMQ context of pyzmq's. Packing is most of what a message costs: the encoder is made once, and the
+parent header, the same in all messages of a request, is packed once.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable
 from typing import Any
 
-from jupyter_client.session import Session
+from jupyter_client.jsonutil import json_default
+from jupyter_client.session import DELIM, Session, json_packer
 
 MAX_DISPLAY_BYTES = 32 << 20
 DISPLAYS = frozenset({"display_data", "execute_result", "update_display_data"})
 DIGESTS_REMEMBERED = 4096
 """Signatures kept against replays; jupyter_client's 65536 would cost each kernel 10 MB."""
 NEVER = 1 << 62
+_ENCODE = json.JSONEncoder(default=json_default, ensure_ascii=False, allow_nan=False).encode
 
 
 class KernelSession(Session):
@@ -28,6 +32,9 @@ class KernelSession(Session):
         self._numbers = itertools.count()
         super().__init__(copy_threshold=NEVER, digest_history_size=DIGESTS_REMEMBERED, **kwargs)
         self._refuse = refuse
+        self._packed_parent: tuple[object, bytes] = (None, b"")
+        if self.pack is json_packer:  # an environment with orjson has something quicker
+            self.pack = _pack
 
     def renew(self, key: bytes) -> None:
         """Be another kernel's session, in a process of its own."""
@@ -35,6 +42,7 @@ class KernelSession(Session):
         self.key = key
         self.pid = os.getpid()
         self.digest_history = set()
+        self._packed_parent = (None, b"")
         self._numbers = itertools.count()
 
     @property
@@ -46,6 +54,21 @@ class KernelSession(Session):
     def in_kernel(self) -> bool:
         """Whether this is the kernel's process, not one that its user forked."""
         return self.pid == os.getpid()
+
+    def serialize(self, msg: dict[str, Any], ident: bytes | list[bytes] | None = None) -> list[bytes]:
+        """As Session.serialize."""
+        content = msg.get("content")
+        if not isinstance(content, dict):  # packed already, or wrong
+            return super().serialize(msg, ident)
+        parent = msg["parent_header"]
+        last, packed_parent = self._packed_parent
+        if parent is not last:
+            packed_parent = self.pack(parent)
+            self._packed_parent = (parent, packed_parent)
+        metadata = self.pack(msg["metadata"]) if msg["metadata"] else b"{}"
+        parts = [self.pack(msg["header"]), packed_parent, metadata, self.pack(content)]
+        identities = ident if isinstance(ident, list) else [] if ident is None else [ident]
+        return [*identities, DELIM, self.sign(parts), *parts]
 
     def send(
         self,
@@ -70,6 +93,13 @@ class KernelSession(Session):
                 self._refuse(kind, size, parent if message is None else message["parent_header"])
                 return None
         return super().send(stream, msg_or_type, content, parent, ident, *args, **kwargs)
+
+
+def _pack(message_part: Any) -> bytes:
+    try:
+        return _ENCODE(message_part).encode("utf8", errors="surrogateescape")
+    except (TypeError, ValueError):
+        return json_packer(message_part)  # cleans it, and warns
 
 
 def _write_plainly(shown: dict[str, Any]) -> None:

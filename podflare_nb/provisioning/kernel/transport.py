@@ -14,7 +14,7 @@ import os
 import socket
 import stat
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +62,9 @@ class IopubPort:
         finally:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def greetings(self) -> Iterable[Sequence[bytes]]:
+    def greetings(self) -> Sequence[Sequence[bytes]]:
         """An ``iopub_welcome`` for each new subscription; a send may swallow the event that announces one."""
-        if not _has_input(self._socket):
+        if not self._sender.has_input():
             return ()
         welcomes = []
         with contextlib.suppress(zmq.Again):
@@ -234,7 +234,7 @@ class Transport:
             self.service.watch(fd, self._output)
 
     def _first_heartbeat(self) -> None:
-        if _has_input(self._hb_socket):
+        if FrameSender(self._hb_socket).has_input():
             self.service.unwatch(self._hb_socket.FD)
             Heartbeat(self._hb_socket).start()
 
@@ -259,11 +259,6 @@ class Transport:
         for fd in self._fds | _accepted_from(paths):
             with contextlib.suppress(OSError):  # closed since by the parent
                 os.close(fd)
-
-
-def _has_input(sock: zmq.Socket[bytes]) -> bool:
-    events: Any = sock.getsockopt(zmq.EVENTS)
-    return bool(events & zmq.POLLIN)
 
 
 def _open_descriptors() -> set[int]:

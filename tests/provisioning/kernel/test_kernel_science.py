@@ -20,13 +20,17 @@ WORK = {
         "49995000",
     ),
     "a fit": (
-        "import numpy as np; from sklearn.ensemble import RandomForestClassifier as F; x = np.arange(40)[:, None]\n"
-        "int(F(10, n_jobs=2).fit(x, x[:, 0] > 20).predict([[35]])[0])",
+        (
+            "import numpy as np; from sklearn.ensemble import RandomForestClassifier as F; x = np.arange(40)[:, None]\n"
+            "int(F(10, n_jobs=2).fit(x, x[:, 0] > 20).predict([[35]])[0])"
+        ),
         "1",
     ),
     "a fit with threads of OpenMP": (
-        "from sklearn.cluster import KMeans; import numpy as np\n"
-        "len(KMeans(2, n_init=1).fit(np.random.rand(5000, 3)).cluster_centers_)",
+        (
+            "from sklearn.cluster import KMeans; import numpy as np\n"
+            "len(KMeans(2, n_init=1).fit(np.random.rand(5000, 3)).cluster_centers_)"
+        ),
         "2",
     ),
     "a statistic": ("from scipy import stats; round(float(stats.norm.cdf(0)), 3)", "0.5"),

@@ -1,0 +1,140 @@
+"""kill -9 of what the server stands on: told truthfully, replaced where it can be, and never a call that hangs."""
+
+import os
+import signal
+
+import pytest
+
+from .caller import SECONDS, Caller
+from .services import running
+from .traces import (
+    TEMPLATE,
+    Traces,
+    child_with,
+    descriptors,
+    environment,
+    init_of,
+    kernel_named,
+    loop_devices,
+    supervisor_of,
+    until,
+)
+
+BEGIN = "open('/proc/self/comm', 'w').write({name!r})\nprint('begun', flush=True)\nwhile True: pass"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture
+def caller(service):
+    with Caller(service) as caller:
+        yield caller
+
+
+def killed_in_mid_cell(service, caller, sandbox, find):
+    """Runs a cell without end, kills what ``find`` gives of its kernel, and reads what the client is told."""
+    with caller.stream(sandbox, BEGIN.format(name="in-mid-cell")) as stream:
+        stream.until("stdout")
+        os.kill(find(kernel_named(service, "in-mid-cell")).pid, signal.SIGKILL)
+        return stream.rest()
+
+
+def test_a_killed_kernel_ends_its_stream_truthfully_and_the_files_are_kept(service, caller):
+    with caller.sandbox() as sandbox:
+        caller.run(sandbox, "open('note.txt', 'w').write('kept'); x = 1")
+        told = killed_in_mid_cell(service, caller, sandbox, lambda kernel: kernel)[-1]
+        assert (told["type"], told["status"], told["data"]) == ("exit", "died", 137)
+        assert told["state_preserved"] is False
+        assert "SIGKILL" in told["message"]
+        ran = caller.run(sandbox, "print(open('note.txt').read(), 'x' in globals())")
+        assert ran.text() == "kept False"
+        assert "variables are lost" in ran.notice("kernel_restarted")["message"]
+
+
+def test_an_execution_that_waits_runs_in_the_next_kernel_and_is_told_so(service, caller):
+    with caller.sandbox() as sandbox, caller.stream(sandbox, BEGIN.format(name="in-mid-cell")) as first:
+        first.until("stdout")
+        with Caller(service) as other, other.stream(sandbox, "print('ran')") as second:
+            os.kill(kernel_named(service, "in-mid-cell").pid, signal.SIGKILL)
+            events = second.rest()
+        assert [event["type"] for event in events] == ["notice", "stdout", "exit"]
+        assert events[-1]["data"] == 0
+        assert first.rest()[-1]["status"] == "died"
+
+
+def test_a_killed_kernel_keeps_the_environment_that_its_sandbox_was_made_with(service, caller):
+    with caller.sandbox(env={"GREETING": "hello"}) as sandbox:
+        killed_in_mid_cell(service, caller, sandbox, lambda kernel: kernel)
+        assert caller.run(sandbox, "import os; print(os.environ.get('GREETING'))").text() == "hello"
+
+
+def test_a_sandbox_whose_kernels_died_leaves_no_descriptor_and_no_disk_once_closed(service, caller):
+    (name,) = Traces.of(service).supervisors
+    with caller.sandbox() as sandbox:
+        caller.run(sandbox, "1")
+    before = len(descriptors(service.process.pid))
+    sandbox = caller.create()
+    for _ in range(3):
+        caller.run(sandbox, "import os; os._exit(1)")
+        assert caller.run(sandbox, "print(1)").text() == "1"
+    caller.close(sandbox)
+    until(lambda: len(descriptors(service.process.pid)) <= before, 5, "as many descriptors as before")
+    until(lambda: disks(name) <= pool_disks(service), 5, f"only the pool's disks: {loop_devices()}")
+
+
+def disks(name):
+    return sum(name in device for device in loop_devices())
+
+
+def pool_disks(service):
+    return sum("podflare-nb-init" in each.command for each in Traces.of(service).processes)
+
+
+def test_without_pid_1_of_its_jail_a_sandbox_ends_and_says_so(service, caller):
+    with caller.sandbox() as sandbox, caller.sandbox() as neighbour:
+        caller.run(neighbour, "x = 1")
+        told = killed_in_mid_cell(service, caller, sandbox, lambda kernel: init_of(service, kernel))[-1]
+        assert (told["type"], told["status"], told["state_preserved"]) == ("exit", "died", False)
+        until(
+            lambda: caller.http.get(f"/v1/sandboxes/{sandbox}").json()["state"] == "closed",
+            SECONDS,
+            "the end of the sandbox",
+        )
+        answer = caller.http.post(f"/v1/sandboxes/{sandbox}/exec", json={"code": "1"})
+        assert answer.status_code == 410
+        assert answer.json()["details"]["reason"] == "crashed"
+        assert "could not be replaced" in answer.json()["error"]
+        assert caller.run(neighbour, "print(x)").text() == "1"
+
+
+def test_a_killed_template_is_started_again_and_its_kernels_live_on(service, caller):
+    with caller.sandbox() as before, caller.stream(before, BEGIN.format(name="goes-on")) as going_on:
+        going_on.until("stdout")
+        template = kernel_template(service)
+        os.kill(template.pid, signal.SIGKILL)
+        # None of these fits the pool: each needs a fork of the template.
+        after = [caller.create(env={"N": str(n)}) for n in range(2)]
+        for sandbox in after:
+            assert caller.run(sandbox, "print(1)").text() == "1"
+            caller.close(sandbox)
+        assert kernel_template(service).pid != template.pid
+        assert caller.http.post(f"/v1/sandboxes/{before}/interrupt", json={}).status_code == 202
+        assert going_on.rest()[-1]["status"] == "interrupted"
+
+
+def test_a_kernel_of_a_template_that_was_killed_is_replaced_when_it_dies(service, caller):
+    with caller.sandbox() as sandbox:
+        caller.run(sandbox, "open('note.txt', 'w').write('kept')")
+        os.kill(kernel_template(service).pid, signal.SIGKILL)
+        assert caller.run(sandbox, "import os; os._exit(1)").exit["status"] == "died"
+        assert caller.run(sandbox, "print(open('note.txt').read())").text() == "kept"
+
+
+def kernel_template(service):
+    """The process of the template python-minimal."""
+    supervisor = supervisor_of(service).pid
+    return child_with(supervisor, TEMPLATE, lambda each: b"TEMPLATE=python-minimal" in environment(each.pid))

@@ -1,0 +1,77 @@
+"""Sandboxes come and go, and the machine is as it was before."""
+
+from collections import Counter
+
+import pytest
+
+from .caller import SECONDS, Caller
+from .services import running
+from .traces import WORK, Traces, control_groups, descriptors, loop_devices, mounts, supervisor_of, until
+
+ROUNDS = 50
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+def holdings(service) -> Counter:
+    """How many there are of each thing that a sandbox may have."""
+    traces = Traces.of(service)
+    (name,) = traces.supervisors
+    counted = Counter(processes=len(traces.processes))
+    counted["mounts"] = sum(name in line for line in mounts())
+    counted["loop devices"] = sum(name in line for line in loop_devices())
+    counted["control groups"] = len(control_groups(name))
+    counted["files of the supervisor"] = sum(
+        1 for base in (service.runtime_dir, WORK / name) for path in base.rglob("*") if "skeleton" not in str(path)
+    )
+    for who, pid in (("server", service.process.pid), ("supervisor", supervisor_of(service).pid)):
+        for path in descriptors(pid):
+            counted[f"descriptors of the {who} to {kind_of(path)}"] += 1
+    return counted
+
+
+def kind_of(path: str) -> str:
+    """Loop devices differ by their number only."""
+    return path.rstrip("0123456789") if path.startswith("/dev/") else path
+
+
+def settled(service) -> bool:
+    """The pool is full, and nothing of a closed sandbox is on its way out."""
+    return sum("podflare-nb-init" in each.command for each in Traces.of(service).processes) == 1
+
+
+def test_fifty_sandboxes_leave_everything_as_it_was(service):
+    with Caller(service) as caller:
+        for _ in range(3):
+            one_round(caller)
+        until(lambda: settled(service), SECONDS, "a quiet pool")
+        before = holdings(service)
+        for _ in range(ROUNDS):
+            one_round(caller)
+        until(lambda: settled(service), SECONDS, "a quiet pool")
+        until(lambda: not holdings(service) - before, 5, f"more than before: {holdings(service) - before}")
+
+
+def one_round(caller):
+    sandbox = caller.create()
+    assert caller.run(sandbox, "print(1)").text() == "1"
+    caller.close(sandbox)
+
+
+def test_clients_that_go_away_in_the_middle_leave_everything_as_it_was(service):
+    with Caller(service) as caller:
+        one_round(caller)
+        until(lambda: settled(service), SECONDS, "a quiet pool")
+        before = holdings(service)
+        sandbox = caller.create()
+        for _ in range(5):
+            with Caller(service) as other, other.stream(sandbox, "print(1, flush=True)\nwhile True: pass") as stream:
+                stream.until("stdout")
+        assert caller.run(sandbox, "print(2)").text() == "2"
+        caller.close(sandbox)
+        until(lambda: settled(service), SECONDS, "a quiet pool")
+        until(lambda: not holdings(service) - before, 5, f"more than before: {holdings(service) - before}")

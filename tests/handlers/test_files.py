@@ -1,0 +1,131 @@
+import hashlib
+import os
+
+import pytest
+
+from .conftest import assert_refused, run, stdout
+
+MIB = 1 << 20
+
+
+def url(sandbox: str, path: str = "") -> str:
+    return f"/v1/sandboxes/{sandbox}/files/{path}"
+
+
+def test_a_file_comes_back_as_it_was_put(http, sandbox):
+    content = os.urandom(3 * MIB + 17)
+    put = http.put(url(sandbox, "a/b/data.bin"), content=content)
+    assert (put.status_code, put.json()) == (201, {"path": "a/b/data.bin", "size": len(content)})
+    got = http.get(url(sandbox, "a/b/data.bin"))
+    assert got.content == content
+    assert got.headers["Content-Length"] == str(len(content))
+    code = "import hashlib; print(hashlib.sha256(open('a/b/data.bin', 'rb').read()).hexdigest())"
+    assert stdout(run(http, sandbox, code)) == [hashlib.sha256(content).hexdigest()]
+
+
+def test_an_empty_file_is_a_file(http, sandbox):
+    assert http.put(url(sandbox, "empty")).status_code == 201
+    got = http.get(url(sandbox, "empty"))
+    assert (got.status_code, got.content) == (200, b"")
+
+
+def test_a_file_of_many_mebibytes_does_not_grow_the_server(service, http, sandbox):
+    size = 192 * MIB
+    before = resident_mib(service.process.pid)
+    put = http.put(url(sandbox, "large"), content=(b"x" * MIB for _ in range(size // MIB)))
+    assert put.json()["size"] == size
+    received = 0
+    with http.stream("GET", url(sandbox, "large")) as got:
+        for chunk in got.iter_bytes():
+            received += len(chunk)
+    assert received == size
+    assert resident_mib(service.process.pid) - before < 50
+
+
+def resident_mib(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as status:
+        line = next(line for line in status if line.startswith("VmRSS"))
+    return int(line.split()[1]) // 1024
+
+
+def test_head_tells_size_and_age_without_the_content(http, sandbox):
+    http.put(url(sandbox, "a.txt"), content=b"hello")
+    head = http.head(url(sandbox, "a.txt"))
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == "5"
+    assert head.headers["Content-Type"].startswith("text/plain")
+    assert "Last-Modified" in head.headers
+
+
+def test_a_file_that_the_client_has_already_is_not_sent_again(http, sandbox):
+    http.put(url(sandbox, "a.txt"), content=b"hello")
+    tag = http.get(url(sandbox, "a.txt")).headers["Etag"]
+    assert http.get(url(sandbox, "a.txt"), headers={"If-None-Match": tag}).status_code == 304
+    http.put(url(sandbox, "a.txt"), content=b"changed")
+    assert http.get(url(sandbox, "a.txt"), headers={"If-None-Match": tag}).content == b"changed"
+
+
+def test_a_directory_is_listed_by_name(http, sandbox):
+    run(http, sandbox, "import os; os.mkdir('d'); open('b', 'w').write('xy'); os.symlink('b', 'a')")
+    for path in ("", "."):
+        listed = http.get(url(sandbox, path)).json()["entries"]
+        assert [(entry["name"], entry["type"]) for entry in listed] == [
+            ("a", "symlink"), ("b", "file"), ("d", "directory"),
+        ]  # fmt: skip
+    assert http.get(f"/v1/sandboxes/{sandbox}/files").json()["entries"][1]["size"] == 2
+
+
+def test_names_with_any_letters_work(http, sandbox):
+    assert http.put(
+        url(sandbox, "ordner/größe 100%25 #1.txt".replace("#", "%23").replace(" ", "%20")), content=b"x"
+    ).is_success
+    assert [entry["name"] for entry in http.get(url(sandbox, "ordner")).json()["entries"]] == ["größe 100% #1.txt"]
+
+
+def test_a_file_is_deleted_and_a_full_directory_only_when_asked_for(http, sandbox):
+    http.put(url(sandbox, "d/a"), content=b"x")
+    assert_refused(http.delete(url(sandbox, "d")), 409, "conflict", "recursive")
+    assert http.delete(url(sandbox, "d"), params={"recursive": "true"}).status_code == 204
+    http.put(url(sandbox, "a"), content=b"x")
+    assert http.delete(url(sandbox, "a")).status_code == 204
+    assert_refused(http.get(url(sandbox, "a")), 404, "not_found", "a")
+    assert_refused(http.delete(url(sandbox, "a")), 404, "not_found")
+
+
+def test_an_upload_that_breaks_off_leaves_no_file(http, sandbox):
+    def broken():
+        yield b"x" * MIB
+        raise ConnectionAbortedError
+
+    with pytest.raises(ConnectionAbortedError):
+        http.put(url(sandbox, "half"), content=broken())
+    assert stdout(run(http, sandbox, WAIT_UNTIL_EMPTY)) == ["[]"]
+
+
+WAIT_UNTIL_EMPTY = """
+import os, time
+end = time.monotonic() + 20
+while os.listdir('.') and time.monotonic() < end: time.sleep(0.01)
+print(os.listdir('.'))
+"""
+
+
+def test_a_file_over_the_disk_is_refused_from_its_headers(http):
+    made = http.post("/v1/sandboxes", json={"template": "python-minimal", "rootfs_gb": 1}).json()["id"]
+    answer = http.put(url(made, "huge"), content=b"", headers={"Content-Length": str(2 << 30)})
+    assert_refused(answer, 413, "too_large", "1024 MiB", "rootfs_gb")
+    http.delete(f"/v1/sandboxes/{made}")
+
+
+@pytest.mark.parametrize("name", ["page.html", "picture.svg", "script.js"])
+def test_what_a_sandbox_wrote_is_never_shown_as_a_page_of_ours(http, sandbox, name):
+    http.put(url(sandbox, name), content=b"<script>alert(1)</script>")
+    got = http.get(url(sandbox, name))
+    assert got.headers["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in got.headers["Content-Security-Policy"]
+    assert got.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_pipe_is_not_read(http, sandbox):
+    run(http, sandbox, "import os; os.mkfifo('pipe')")
+    assert http.get(url(sandbox, "pipe")).status_code == 403
