@@ -30,6 +30,10 @@ from ..tenants.kernels import TemplateSpecManager, TenantKernelManager
 from . import running_service
 from .running_service import RunningService
 
+NO_ISOLATION = (
+    "podflare-nb: --isolation none: there is no isolation. Code in a sandbox can read and change everything that you "
+    "can on this machine: files, keys, processes, the network. Run only code that you trust.\n"
+)
 KERNELS_SECONDS = 2.0
 WILDCARDS = {"", "0.0.0.0", "::"}  # noqa: S104 - recognised here, bound only when asked for
 
@@ -90,6 +94,8 @@ def run_server(config: ServiceConfig, *, host: str, port: int, api_key: str, ver
     def on_started() -> None:
         url = f"{origin(host, server.port)}/podflare"
         running_service.write_note(config.data_dir, RunningService(url, os.getpid()))
+        if config.isolation == "none":
+            sys.stderr.write(NO_ISOLATION)
         sys.stdout.write(welcome(url, api_key))
         sys.stdout.flush()
 

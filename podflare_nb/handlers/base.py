@@ -6,6 +6,7 @@ errors are our JSON with a code, and a body that is too large is refused from it
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, TypeVar
@@ -159,7 +160,8 @@ class PodflareHandler(APIHandler):
         self.set_status(status)
         if (seconds := retry_after(error)) is not None:
             self.set_header("Retry-After", str(seconds))
-        if self._prepared_future is not None and not self._prepared_future.done():
+        prepared: asyncio.Future[None] | None = getattr(self, "_prepared_future", None)
+        if prepared is not None and not prepared.done():
             # The body was not read, so Tornado ends the connection: the client should know.
             self.set_header("Connection", "close")
         if status == 401:

@@ -7,12 +7,13 @@ from typing import Any
 
 from tornado import web
 
-from ..errors import InvalidArgumentError
+from ..errors import ForbiddenError, InvalidArgumentError
 from ..protocol.requests import CreateSandbox, PatchSandbox
 from ..protocol.responses import SandboxEnd, SandboxInfo, SandboxLimits, SandboxPage
 from ..sandboxes.creation import CreateSpec, find_template
 from ..sandboxes.sandbox import Sandbox
 from ..storage.sandboxes import SandboxRecord
+from ..tenants.tenant import LOCAL_TENANT_ID
 from .authorization import authorized
 from .base import PodflareHandler
 from .services import Services
@@ -53,6 +54,11 @@ class SandboxesHandler(PodflareHandler):
 
     async def _create(self, services: Services, spec: CreateSpec) -> Sandbox:
         tenant = self.who.tenant
+        if services.isolation == "none" and tenant.id != LOCAL_TENANT_ID:
+            raise ForbiddenError(
+                "This service runs without isolation (--isolation none), which is for its own user alone: "
+                "other tenants cannot have sandboxes here."
+            )
         template = find_template(spec.template, services.settings)
         wanted = spec.ram_mib or template.limits.memory_mib
         live = [s.limits.memory_mib for s in services.sandboxes.live.values() if s.tenant_id == tenant.id]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable
 from http import HTTPStatus
+from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 
@@ -77,6 +78,12 @@ class StreamingHandler(PodflareHandler):
         task: asyncio.Task[object] | None = getattr(self, "_task", None)
         if task is not None and not self._finished:
             task.cancel()
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Tell an error, unless the client has gone away: Tornado calls it then, too, and would log that."""
+        stream = self._socket()
+        if stream is not None and not stream.closed():
+            super().send_error(status_code, **kwargs)
 
     def log_exception(self, kind: object, error: object, trace: object) -> None:
         """Keep quiet about clients that went away."""

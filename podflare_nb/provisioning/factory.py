@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .jail.build import JailError
 from .jails import Jail, JailWorkshop
 from .kernelspec import TemplateSpec
 from .limits import Limits
-from .pool import PoolCounts, wanted
+from .pool import PoolCounts, refill
 from .supervised_kernel import SupervisedKernel
 from .templates import Template, TemplateLostError
 
@@ -36,13 +36,19 @@ class Pool:
     template: Template
     target: int
     warm: deque[SupervisedKernel] = field(default_factory=deque)
+    spare_jails: deque[Jail] = field(default_factory=deque)
     starting: int = 0
     waiting: int = 0
     reviving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def counts(self) -> PoolCounts:
-        """For ``pool.wanted``."""
-        return PoolCounts(self.target, len(self.warm), self.starting, self.waiting)
+        """For ``pool.refill``."""
+        return PoolCounts(self.target, len(self.warm), self.starting, self.waiting, len(self.spare_jails))
+
+    def fits(self, limits: Limits) -> bool:
+        """Whether what is made ahead can be given these limits: memory, cpu and pids change, a disk's size does not."""
+        usual = self.template.spec.limits
+        return (limits.disk_mib, limits.inodes) == (usual.disk_mib, usual.inodes)
 
 
 class KernelFactory:
@@ -99,7 +105,7 @@ class KernelFactory:
             raise NotFoundError(f"There is no template {name!r}; there are: {', '.join(sorted(self._pools))}.")
         await pool.template.ready
         limits = limits or pool.template.spec.limits
-        if not env and self._fits(pool, limits):
+        if not env and pool.fits(limits):
             while pool.warm:
                 kernel = pool.warm.popleft()
                 if not kernel.exited.done():
@@ -113,12 +119,6 @@ class KernelFactory:
         finally:
             pool.waiting -= 1
             self._refill_soon(pool)
-
-    @staticmethod
-    def _fits(pool: Pool, limits: Limits) -> bool:
-        """Memory, cpu and pids change in place; the size of a disk does not."""
-        usual = pool.template.spec.limits
-        return (limits.disk_mib, limits.inodes) == (usual.disk_mib, usual.inodes)
 
     async def replace(self, dead: SupervisedKernel) -> SupervisedKernel:
         """A new kernel on the files and limits of one that ended, or is to end now."""
@@ -139,21 +139,35 @@ class KernelFactory:
         if self._closed:
             raise NoCapacityError("The supervisor is shutting down.")
         await self._revive(pool)
-        serial = str(next(self._serials))
+        serial = next(self._serials)
         jail, home = None, None
-        try:
-            if self._workshop is None:
-                home = self._runtime / f"home{serial}"
-                home.mkdir(mode=0o700)
-            else:
-                sources = pool.template.sources
-                jail = Jail(self._workshop, serial, limits, await self._skeleton(sources), sources)
-                await jail.open()
-        except (OSError, JailError, IndexError, TimeoutError) as error:
-            raise NoCapacityError(f"A jail could not be built: {error}") from error
+        if self._workshop is not None:
+            jail = await self._jail(pool, limits)
+        else:
+            home = self._runtime / f"home{serial}"
+            home.mkdir(mode=0o700)
         kernel = SupervisedKernel(pool.template, jail, self._runtime / f"k{serial}", home)
         await kernel.start(env)
         return kernel
+
+    async def _jail(self, pool: Pool, limits: Limits) -> Jail:
+        """A spare jail if one fits, else a new one."""
+        if pool.spare_jails and pool.fits(limits):
+            jail = pool.spare_jails.popleft()
+            if jail.limits != limits:
+                jail.update(limits)
+            return jail
+        return await self._build_jail(pool, limits)
+
+    async def _build_jail(self, pool: Pool, limits: Limits) -> Jail:
+        assert self._workshop is not None  # noqa: S101 - asked before
+        sources = pool.template.sources
+        try:
+            jail = Jail(self._workshop, str(next(self._serials)), limits, await self._skeleton(sources), sources)
+            await jail.open()
+        except (OSError, JailError, IndexError, TimeoutError) as error:
+            raise NoCapacityError(f"A jail could not be built: {error}") from error
+        return jail
 
     async def _revive(self, pool: Pool) -> None:
         """A template whose process died is started anew, once for all who wait; kernels made from it live on."""
@@ -181,32 +195,38 @@ class KernelFactory:
     def _refill(self, pool: Pool) -> None:
         if self._closed:
             return
-        for _ in range(wanted(pool.counts())):
-            pool.starting += 1
-            self._do(self._fill_one(pool))
+        wanted = refill(pool.counts())
+        if wanted.kernels:
+            self._do(self._prepare(pool, self._add_kernel(pool)))
+        elif wanted.jails and self._workshop is not None:
+            self._do(self._prepare(pool, self._add_jail(pool)))
 
-    async def _fill_one(self, pool: Pool) -> None:
+    async def _prepare(self, pool: Pool, work: Coroutine[Any, Any, None]) -> None:
+        """Make one thing ahead, then look for what else is wanted."""
         pause = 0.0
+        pool.starting += 1
         try:
-            kernel = await self._fork(pool, pool.template.spec.limits, {})
+            await work
         except PodflareError as error:
             if not self._closed:
-                log.error("A warm kernel of %s could not be made: %s", pool.template.spec.name, error)  # noqa: TRY400 - a sentence, not our fault's trace
+                log.error("Nothing can be made ahead for %s: %s", pool.template.spec.name, error)  # noqa: TRY400 - a sentence, not our fault's trace
             pause = RETRY_AFTER_SECONDS
-        else:
-            if self._closed:
-                await kernel.kill()
-            else:
-                pool.warm.append(kernel)
         finally:
             pool.starting -= 1
         if not self._closed:
             asyncio.get_running_loop().call_later(pause, self._refill, pool)
 
+    async def _add_kernel(self, pool: Pool) -> None:
+        pool.warm.append(await self._fork(pool, pool.template.spec.limits, {}))
+
+    async def _add_jail(self, pool: Pool) -> None:
+        pool.spare_jails.append(await self._build_jail(pool, pool.template.spec.limits))
+
     async def close(self) -> None:
         """End templates and warm kernels; kernels that were given out are their holders' to kill before."""
         self._closed = True
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        warm = [kernel for pool in self._pools.values() for kernel in pool.warm]
-        await asyncio.gather(*(kernel.kill() for kernel in warm))
+        pools = list(self._pools.values())
+        await asyncio.gather(*(kernel.kill() for pool in pools for kernel in pool.warm))
+        await asyncio.gather(*(jail.close() for pool in pools for jail in pool.spare_jails))
         await asyncio.gather(*(pool.template.close() for pool in self._pools.values()))

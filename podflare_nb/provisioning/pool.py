@@ -1,6 +1,7 @@
-"""How many kernels to keep warm: decided purely, from counts.
+"""How many kernels, and how many built jails, to keep ready: decided purely, from counts.
 
-The supervisor asks after everything that changes a count, and starts what is wanted.
+The supervisor asks after everything that changes a count, and starts what is wanted. A warm kernel is the quickest to
+give out; a spare jail makes the fork for a request that found no warm kernel quick, as building one is half of that.
 """
 
 from __future__ import annotations
@@ -8,23 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MOST_AT_ONCE = 1
-"""Forks for the pool under way at once for a template: refilling must not slow down whoever just took a kernel."""
+"""Kernels or jails under way at once for a template: refilling must not slow down whoever just took a kernel."""
+
+
+SPARE_JAILS = 4
+"""For each template that has a pool at all, or whose kernels are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolCounts:
     """One template's pool: ``target`` wished for, ``warm`` there, ``starting`` under way, ``waiting`` requests that
-    found it empty and are being served by a fork of their own."""
+    found it empty and are being served by a fork of their own; ``spare_jails`` built and not yet used."""
 
     target: int
     warm: int
     starting: int
     waiting: int
+    spare_jails: int
 
 
-def wanted(counts: PoolCounts) -> int:
-    """How many more forks to begin now. Nobody's request waits behind a refill."""
-    if counts.waiting:
-        return 0
-    missing = counts.target - counts.warm - counts.starting
-    return max(0, min(missing, MOST_AT_ONCE - counts.starting))
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """What to begin now."""
+
+    kernels: int = 0
+    jails: int = 0
+
+
+def refill(counts: PoolCounts) -> Refill:
+    """Decide what to begin. Nobody's request waits behind a refill; warm kernels come before spare jails."""
+    if counts.waiting or counts.starting >= MOST_AT_ONCE:
+        return Refill()
+    if counts.warm < counts.target:
+        return Refill(kernels=1)
+    return Refill(jails=int(counts.spare_jails < SPARE_JAILS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import shutil
@@ -22,7 +23,7 @@ from .jails import Jail
 from .kernel_exit import KernelExit, classify
 from .limits import Limits
 from .templates import Template
-from .waiting import reap, receive
+from .waiting import readable, reap, receive
 
 CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
 """Jupyter's channels and the ports under which their ipc sockets stand."""
@@ -56,6 +57,7 @@ class SupervisedKernel:
         self._home = home
         self._pidfd = -1
         self._ctl: socket.socket | None = None
+        self._ending: asyncio.Future[int | None]
         self._ended_by_us = False
         self._oom_kills_before = jail.cgroup.oom_kills() if jail else 0
         self._watcher: asyncio.Task[None] | None = None
@@ -89,6 +91,7 @@ class SupervisedKernel:
         self._ctl.settimeout(0)
         rest = [self.jail.init_pidfd, self.jail.userns] if self.jail else []
         plan = self.jail.plan.to_json() if self.jail else None
+        self._ending = self.template.ending(self.kernel_id)
         try:
             await self.template.spawn(self.kernel_id, plan, [*listening, theirs.fileno(), *rest])
         finally:
@@ -135,7 +138,10 @@ class SupervisedKernel:
         return os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     async def _watch(self) -> None:
-        status = await reap(self.pid, self._pidfd)
+        await readable(self._pidfd)
+        status = await self._ending
+        if status is None:  # its template had ended before: it was left to us
+            status = await reap(self.pid, self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
         oom_kills = self.jail.cgroup.oom_kills() - self._oom_kills_before if self.jail else 0
@@ -143,10 +149,19 @@ class SupervisedKernel:
         self.exited.set_result(classify(status, oom_kills=oom_kills, ended_by_us=self._ended_by_us, memory_mib=memory))
 
     def send_signal(self, signum: int) -> None:
-        """Signal the kernel process; nothing if it has ended."""
-        if self._pidfd >= 0:
-            with suppress(ProcessLookupError):
-                sc.pidfd_send_signal(self._pidfd, signum)
+        """Signal the kernel process; nothing if it has ended. An interrupt goes to its process group, as a terminal's
+        would: ``os.system`` ignores it for itself and leaves it to its child."""
+        if self._pidfd < 0:
+            return
+        with suppress(ProcessLookupError):
+            try:
+                sc.pidfd_send_signal(
+                    self._pidfd, signum, sc.PIDFD_SIGNAL_PROCESS_GROUP if signum == signal.SIGINT else 0
+                )
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                sc.pidfd_send_signal(self._pidfd, signum)  # before Linux 6.9
 
     async def end_process(self) -> None:
         """End the kernel and whatever else runs in its jail, but keep the jail: its files are for the next kernel."""

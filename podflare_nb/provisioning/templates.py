@@ -39,13 +39,12 @@ class Template:
     def __init__(self, spec: TemplateSpec) -> None:
         self.spec = spec
         self.ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self.ready.add_done_callback(
-            lambda ready: ready.cancelled() or ready.exception()
-        )  # asked for by whoever needs it
+        self.ready.add_done_callback(_seen)
         self.sources: tuple[str, ...] = ()
         self._process: asyncio.subprocess.Process | None = None
         self._sock: socket.socket | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._endings: dict[str, asyncio.Future[int | None]] = {}
         self.lost = False
         """Whether its process has ended though it was ready."""
 
@@ -95,12 +94,31 @@ class Template:
         return body
 
     async def _read(self, sock: socket.socket) -> None:
-        """Drain what the template tells of each spawn: the kernels speak for themselves on their own sockets."""
+        """Hear of kernels that ended; for the rest they speak for themselves, on their own sockets."""
         with suppress(datagrams.PeerClosedError, ValueError):
             while True:
-                (await receive(sock)).close_fds()
-        self.lost = True
+                told = await receive(sock)
+                told.close_fds()
+                ending = self._endings.pop(str(told.body.get("kernel_id")), None) if "status" in told.body else None
+                if ending is not None and not ending.done():
+                    ending.set_result(int(told.body["status"]))
+        self._lose()
 
+    def _lose(self) -> None:
+        """Its process has ended: its kernels, orphaned, are the supervisor's children now (a subreaper)."""
+        self.lost = True
+        for ending in self._endings.values():
+            if not ending.done():
+                ending.set_result(None)
+        self._endings.clear()
+
+    def ending(self, kernel_id: str) -> asyncio.Future[int | None]:
+        """The wait status of a kernel, once it has ended; None if the template did before it could tell."""
+        if self.lost:
+            ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            ended.set_result(None)
+            return ended
+        return self._endings.setdefault(kernel_id, asyncio.get_running_loop().create_future())
 
     async def spawn(self, kernel_id: str, jail_plan: Mapping[str, Any] | None, fds: Sequence[int]) -> None:
         """Fork a kernel. The child speaks on its own control socket from then on. Raises TemplateLostError."""
@@ -113,7 +131,7 @@ class Template:
             except BlockingIOError:
                 await writable(self._sock.fileno())
             except datagrams.PeerClosedError:
-                self.lost = True
+                self._lose()
                 raise TemplateLostError(f"The template {self.spec.name} has ended.") from None
 
     async def close(self) -> None:
@@ -130,6 +148,12 @@ class Template:
             if self._process.returncode is None:
                 self._process.kill()
                 await self._process.wait()
+
+
+def _seen(ready: asyncio.Future[dict[str, Any]]) -> None:
+    """Whoever needs the template asks for its failure; asyncio need not warn that nobody did."""
+    if not ready.cancelled():
+        ready.exception()
 
 
 async def find_sources(python: str) -> tuple[str, ...]:

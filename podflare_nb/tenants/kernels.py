@@ -53,7 +53,8 @@ class TenantKernelManager(AsyncMappingKernelManager):
         """Start a kernel for whoever asks. ``path`` is of the service's files, which are none of a tenant's."""
         del path
         name = kwargs.get("kernel_name") or self.default_kernel_name
-        if name not in self.kernel_spec_manager.find_kernel_specs():
+        specs = self.kernel_spec_manager
+        if specs is None or name not in specs.find_kernel_specs():
             raise web.HTTPError(404, f"There is no template {name!r}.")
         kernel_id = kernel_id or str(uuid4())
         owner = requester()

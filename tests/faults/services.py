@@ -1,6 +1,7 @@
 """Services that a test may break: each its own, with templates that load in a moment."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ def dispose(service: Service) -> None:
         service.process.terminate()
         service.process.wait(STOP_SECONDS)
     with service.process.stdout as said:
-        print(said.read().decode(errors="replace"))  # noqa: T201 - pytest shows it beside a failure
+        os.set_blocking(said.fileno(), False)  # a process that outlives the server may hold the other end
+        print((said.read() or b"").decode(errors="replace"))  # noqa: T201 - pytest shows it beside a failure
     shutil.rmtree(service.runtime_dir, ignore_errors=True)
 
 

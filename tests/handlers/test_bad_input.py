@@ -71,20 +71,23 @@ GONE_CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("body", "status", "code", "words"), CREATE)
-def test_a_create_that_is_wrong_is_refused_with_a_sentence_and_leaves_nothing(http, body, status, code, words):
+@pytest.mark.parametrize("case", CREATE)
+def test_a_create_that_is_wrong_is_refused_with_a_sentence_and_leaves_nothing(http, case):
+    body, status, code, words = case
     before = http.get("/v1/sandboxes").json()
     assert_refused(http.post("/v1/sandboxes", json=body), status, code, *words)
     assert http.get("/v1/sandboxes").json() == before
 
 
-@pytest.mark.parametrize(("body", "status", "code", "words"), EXEC)
-def test_an_exec_that_is_wrong_is_refused_with_a_sentence(http, shared_sandbox, body, status, code, words):
+@pytest.mark.parametrize("case", EXEC)
+def test_an_exec_that_is_wrong_is_refused_with_a_sentence(http, shared_sandbox, case):
+    body, status, code, words = case
     assert_refused(http.post(f"/v1/sandboxes/{shared_sandbox}/exec", json=body), status, code, *words)
 
 
-@pytest.mark.parametrize(("body", "status", "code", "words"), CHAT)
-def test_a_message_that_is_wrong_is_refused_with_a_sentence(http, shared_sandbox, body, status, code, words):
+@pytest.mark.parametrize("case", CHAT)
+def test_a_message_that_is_wrong_is_refused_with_a_sentence(http, shared_sandbox, case):
+    body, status, code, words = case
     assert_refused(http.post(f"/v1/sandboxes/{shared_sandbox}/chat", json=body), status, code, *words)
 
 

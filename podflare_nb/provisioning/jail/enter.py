@@ -3,9 +3,8 @@
 From here on the child is the tenant's. In this order, each step resting on the ones before:
 
 1. its own control group: whatever it allocates, forks or burns counts to the sandbox and ends at its limits;
-2. the jail's namespaces, by its pid 1: other processes, mounts, networks, ipc objects and host names do not exist for
-   it. A pid namespace is for children, so it forks once more, and the first of the two ends: the kernel process is then
-   the supervisor's child (a subreaper), who alone learns how it ends;
+2. the jail's namespaces, by its pid 1: other mounts, networks, ipc objects and host names do not exist for it; nor do
+   other processes, since the template chose the jail's pid namespace for it before the fork;
 3. a new user namespace: root inside is an unprivileged id of the host that nobody else has; all power it has over
    anything outside of this namespace is that id's, which is none;
 4. the branch's root, by chroot: the other roots of its own session are the most that an escape could reach;
@@ -42,9 +41,7 @@ def enter(plan_json: dict[str, Any], rest: list[int]) -> None:
     for path in plan.cgroup_procs:
         _write(path, "0")
     _write("/proc/self/oom_score_adj", str(OOM_SCORE_ADJUSTMENT))
-    sc.setns(init, NAMESPACES)
-    if os.fork():
-        os._exit(0)
+    sc.setns(init, NAMESPACES & ~sc.CLONE_NEWPID)
     os.setsid()
     if "keyring" not in plan.without:
         sc.join_new_session_keyring()

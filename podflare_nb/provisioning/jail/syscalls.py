@@ -103,6 +103,8 @@ RESOLVE_CACHED = 0x20
 # close_range
 CLOSE_RANGE_UNSHARE = 2
 CLOSE_RANGE_CLOEXEC = 4
+PIDFD_SIGNAL_PROCESS_GROUP = 4
+
 LAST_DESCRIPTOR = 0xFFFFFFFF
 
 # seccomp
@@ -262,9 +264,12 @@ def capget(pid: int = 0) -> tuple[int, int, int]:
     return effective, permitted, inheritable
 
 
-def pidfd_send_signal(pidfd: int, signum: int) -> None:
-    """Signal the very process that ``pidfd`` was opened for, never one that took its number over."""
-    _syscall("pidfd_send_signal", pidfd, signum, None, 0)
+def pidfd_send_signal(pidfd: int, signum: int, flags: int = 0) -> None:
+    """Signal the very process that ``pidfd`` was opened for, never one that took its number over.
+
+    With ``PIDFD_SIGNAL_PROCESS_GROUP`` its process group (Linux 6.9; EINVAL before).
+    """
+    _syscall("pidfd_send_signal", pidfd, signum, None, flags)
 
 
 def openat2(path: str, flags: int, *, mode: int = 0, resolve: int = 0, dir_fd: int = AT_FDCWD) -> int:

@@ -1,7 +1,7 @@
 """How a template is started: the command line that makes any environment's Python load this package's code.
 
-The package need not be installed in that environment: its directory is appended to the end of ``sys.path`` (never
-before a library of the environment) and taken off again once the code is loaded. ``-I`` keeps the working
+The package need not be installed in that environment, and if it is, in whatever version, ours is taken: it is loaded
+from its own directory by path, so that no other library is ever looked for beside it. ``-I`` keeps the working
 directory, ``PYTHON*`` variables and the user's own site-packages out. Used by the supervisor.
 """
 
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SOURCE_ROOT = Path(__file__).resolve().parents[3]
-"""The directory that holds ``podflare_nb``."""
+PACKAGE = Path(__file__).resolve().parents[2]
+"""The directory ``podflare_nb``."""
 
 _SOURCE = """\
-import sys
-sys.path.append({root!r})
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("podflare_nb", {init!r}, submodule_search_locations=[{package!r}])
+sys.modules["podflare_nb"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["podflare_nb"])
 from podflare_nb.provisioning.kernel import template
-sys.path.remove({root!r})
 template.main({fd})
 """
 
 
 def command(python: str, fd: int) -> list[str]:
     """Make a template's argv. ``python``: an interpreter; ``fd``: its control socket, inherited under this number."""
-    return [python, "-I", "-c", _SOURCE.format(root=str(SOURCE_ROOT), fd=fd), str(fd)]
+    source = _SOURCE.format(init=str(PACKAGE / "__init__.py"), package=str(PACKAGE), fd=fd)
+    return [python, "-I", "-c", source, str(fd)]

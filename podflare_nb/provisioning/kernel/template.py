@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import datagrams
+from ..jail import syscalls
 from ..jail.enter import enter
 from . import pages
 from .attach import Handover, serve
@@ -38,9 +39,10 @@ def main(fd: int) -> NoReturn:
     "pid", "modules", "threads", "seconds", "python", "language_info"}`` or ``{"event": "failed", "error"}``.
 
     Then any number of ``{"op": "spawn", "kernel_id", "jail"}`` with the descriptors ``[*CHANNELS, ctl, *rest]``, each
-    answered by ``{"event": "spawned", "kernel_id", "pid"}`` (of the first child; the kernel is that one's child, and
-    orphaned to the supervisor). The kernel waits on its ctl for ``{"op": "serve", "key", "env", "cwd"}`` and answers
-    ``{"event": "up", "pid"}`` or ``{"event": "failed", "error", "where"}``. Ends when the socket is closed.
+    answered by ``{"event": "spawned", "kernel_id", "pid"}``, and at the kernel's end by ``{"event": "ended",
+    "kernel_id", "status"}`` (as wait(2) gives it). The kernel waits on its ctl for ``{"op": "serve", "key", "env",
+    "cwd"}`` and answers ``{"event": "up", "pid"}`` or ``{"event": "failed", "error", "where"}``. Ends when the socket
+    is closed; kernels live on, and are the supervisor's children then.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     sys.argv = [""]
@@ -48,10 +50,11 @@ def main(fd: int) -> NoReturn:
     os.set_inheritable(fd, False)  # noqa: FBT003
     with contextlib.suppress(datagrams.PeerClosedError):
         app = _configure(control, datagrams.receive(control).body)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies: what it forks is not its to wait for
+        children = Children(control)
+        signal.signal(signal.SIGCHLD, children.reap)
         while True:
             order = datagrams.receive(control)
-            _spawn(control, app, order.body, order.fds)
+            _spawn(control, app, order, children)
     os._exit(0)
 
 
@@ -94,16 +97,60 @@ def _check_quiescent(control: int) -> None:
             raise PreloadError(f"The template cannot be forked: its libraries left {target} open ({link.name}).")
 
 
-def _spawn(control: socket.socket, app: TemplateApp, message: dict[str, Any], fds: list[int]) -> None:
-    with warnings.catch_warnings():
-        # Since 3.12 Python warns of threads of C libraries (OpenBLAS), which handle the fork themselves.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        _become_kernel(control, app, message, fds)
-    for fd in fds:
-        os.close(fd)
-    datagrams.send(control, {"event": "spawned", "kernel_id": message["kernel_id"], "pid": pid})
+class Children:
+    """The kernels that were forked here and have not ended: reaps them, and tells the supervisor how they ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._kernel_ids: dict[int, str] = {}
+        self._early: dict[int, int] = {}
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+    def fork(self, kernel_id: str, init: int | None) -> int:
+        """Fork; in the jail of ``init`` (a pidfd of its pid 1), if there is one: 0 in the child, as os.fork.
+
+        Which pid namespace the next child is born into is the parent's to choose (setns(2)); so one fork of this large
+        process does, where joining it in the child would take another.
+        """
+        if init is not None:
+            syscalls.setns(init, syscalls.CLONE_NEWPID)
+        pid = -1
+        try:
+            with warnings.catch_warnings():
+                # Since 3.12 Python warns of threads of C libraries (OpenBLAS), which handle the fork themselves.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        finally:
+            if init is not None and pid:  # not in the child, which could not and should not
+                syscalls.setns(self._own_pids, syscalls.CLONE_NEWPID)
+        if pid:
+            self._kernel_ids[pid] = kernel_id
+            datagrams.send(self._control, {"event": "spawned", "kernel_id": kernel_id, "pid": pid})
+            if pid in self._early:
+                self._tell(pid, self._early.pop(pid))
+        return pid
+
+    def reap(self, *_: object) -> None:
+        """Collect all that have ended; a signal handler."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid in self._kernel_ids:
+                    self._tell(pid, status)
+                else:
+                    self._early[pid] = status  # it ended before fork() could write it down
+
+    def _tell(self, pid: int, status: int) -> None:
+        datagrams.send(self._control, {"event": "ended", "kernel_id": self._kernel_ids.pop(pid), "status": status})
+
+
+def _spawn(control: socket.socket, app: TemplateApp, order: datagrams.Datagram, children: Children) -> None:
+    rest = order.fds[len(CHANNELS) + 1 :]
+    if children.fork(order.body["kernel_id"], rest[0] if rest else None) == 0:
+        _become_kernel(control, app, order.body, order.fds)
+    order.close_fds()
 
 
 def _become_kernel(control: socket.socket, app: TemplateApp, message: dict[str, Any], fds: list[int]) -> NoReturn:
@@ -130,8 +177,6 @@ def _become_kernel(control: socket.socket, app: TemplateApp, message: dict[str, 
 
 def _enter_jail(plan: dict[str, Any] | None, rest: list[int]) -> None:
     if plan is None:
-        if os.fork():
-            os._exit(0)  # as in a jail: the kernel is the supervisor's child, who learns how it ends
         os.setsid()
         for fd in rest:
             os.close(fd)

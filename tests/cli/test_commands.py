@@ -1,0 +1,104 @@
+import json
+import subprocess
+
+import pytest
+
+from podflare_nb import cli
+
+from ..conftest import Service, command
+
+
+def call(service: Service, *arguments: str, code: int = 0, text: str = "") -> str:
+    ended = subprocess.run(
+        command(*arguments, "--data-dir", str(service.data_dir)),
+        capture_output=True, text=True, timeout=120, input=text, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def test_chat_shows_code_and_outputs(service):
+    shown = call(service, "chat", "--template", "python-minimal", "-m", "print(6*7)")
+    assert "| print(6*7)" in shown
+    assert "\n42\n" in shown
+
+
+def test_a_turn_that_fails_makes_the_command_fail(service):
+    shown = call(service, "chat", "--template", "python-minimal", "-m", "1/0", code=1)
+    assert "ZeroDivisionError: division by zero" in shown
+
+
+def test_a_conversation_keeps_its_variables_and_names_its_notebook(service):
+    shown = call(service, "chat", "--template", "python-minimal", text="x = 20\nprint(x + 1)\n/quit\n")
+    assert "21" in shown
+    assert "podflare-nb export sbx_" in shown
+
+
+def test_sandboxes_are_listed_exported_and_closed(service, tmp_path):
+    call(service, "chat", "--template", "python-minimal", "--keep", "-m", "print('kept')")
+    listed = json.loads(call(service, "sandboxes", "list", "--json"))
+    name = next(sandbox["id"] for sandbox in listed if sandbox["title"] == "print('kept')")
+    assert name in call(service, "sandboxes", "list")
+    for suffix, words in (
+        ("ipynb", '"nbformat": 4'),
+        ("html", "<!DOCTYPE html>"),
+        ("md", "```python"),
+        ("py", "print('kept')"),
+    ):
+        path = tmp_path / f"notebook.{suffix}"
+        assert "Wrote" in call(service, "export", name, "-o", str(path))
+        assert words in path.read_text()
+    assert "print('kept')" in call(service, "export", name, "-f", "md", "-o", "-")
+    assert "Closed" in call(service, "sandboxes", "close", name)
+    assert "was closed" in call(service, "sandboxes", "close", name, code=1)
+    assert "no sandbox" in call(service, "export", "sbx_none", code=1)
+
+
+def test_templates_are_listed(service):
+    assert "python-datasci (default)" in call(service, "templates")
+    assert json.loads(call(service, "templates", "--json"))[0]["name"]
+
+
+def test_keys_are_made_listed_and_revoked(service):
+    key = call(service, "keys", "create", "a label", "--tenant", "someone").strip()
+    assert key.startswith("pfnb_")
+    line = next(line for line in call(service, "keys", "list").splitlines() if "a label" in line)
+    assert "someone" in line
+    assert key not in line
+    assert "Revoked" in call(service, "keys", "revoke", line.split()[0])
+    assert "no valid key" in call(service, "keys", "revoke", line.split()[0], code=1)
+    assert "cannot name a tenant" in call(service, "keys", "create", "--tenant", "a b", code=1)
+
+
+def test_doctor_names_every_layer(capsys):
+    assert cli.run(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "seccomp" in shown
+    assert cli.run(["doctor", "--json"]) == 0
+    assert all(layer["available"] for layer in json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["chat", "--nothing"], ["sandboxes", "close"], ["export"]])
+def test_a_wrong_command_line_is_one_sentence(capsys, arguments):
+    assert cli.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("podflare-nb: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_without_a_service_a_command_says_how_to_start_one(capsys, tmp_path):
+    assert cli.run(["chat", "-m", "1", "--data-dir", str(tmp_path)]) == 1
+    assert "podflare-nb serve" in capsys.readouterr().err
+    assert cli.run(["templates", "--url", "http://127.0.0.1:9/podflare", "--api-key", "k"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+    assert cli.run(["templates", "--url", "127.0.0.1", "--api-key", "k"]) == 1
+    assert "not the URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", [[], ["serve"], ["chat"], ["keys"], ["sandboxes"], ["export"], ["templates"], ["doctor"]]
+)
+def test_every_command_has_a_help(capsys, name):
+    assert cli.run([*name, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out

@@ -1,0 +1,104 @@
+import signal
+import socket
+import subprocess
+
+import httpx
+import pytest
+
+from ..conftest import command, read_until, start_service, stop_service
+
+
+def refused(*options: str) -> subprocess.CompletedProcess:
+    """A start that is refused: one sentence, and a code that is not 0."""
+    ended = subprocess.run(command("serve", *options), capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode != 0
+    assert ended.stdout == ""
+    sentence, *rest = ended.stderr.splitlines()
+    assert rest == [], ended.stderr
+    assert sentence.startswith("podflare-nb: ")
+    return ended
+
+
+def test_a_taken_port_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"Port {port}" in refused("--port", port, "--data-dir", str(tmp_path)).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--isolation", "docker"], ["--isolation", "namespaces", "none"]),
+        (["--port", "70000"], ["--port", "65535"]),
+        (["--port", "http"], ["--port"]),
+        (["--prot", "1"], ["--prot"]),
+        (["--host", "203.0.113.1"], ["203.0.113.1"]),
+        (["--host", "no such host"], ["no such host"]),
+        (["--template-dir", "/nonexistent"], ["/nonexistent", "kernel.json"]),
+        (["--api-key", "short"], ["5 characters"]),
+        (["--api-key", "has spaces and is long"], ["letters, digits"]),
+        (["surplus"], ["surplus"]),
+    ],
+)
+def test_a_wrong_option_is_refused_with_one_sentence(tmp_path, options, words):
+    message = refused("--data-dir", str(tmp_path / "data"), "--port", "0", *options).stderr
+    assert all(word in message for word in words), message
+
+
+def test_a_data_directory_that_cannot_be_is_named():
+    assert "/proc/nothing" in refused("--data-dir", "/proc/nothing", "--port", "0").stderr
+
+
+def test_a_second_service_on_the_same_data_is_refused_with_the_first_ones_process(service):
+    message = refused("--port", "0", "--data-dir", str(service.data_dir)).stderr
+    assert str(service.process.pid) in message
+
+
+def test_a_service_is_announced_with_its_key_and_ends_on_a_signal_without_a_word(tmp_path):
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        running = start_service(tmp_path, "--isolation", "none")
+        assert httpx.get(running.url + "/v1/healthz").text == "ok"
+        assert (tmp_path / "api-key").stat().st_mode & 0o777 == 0o600
+        assert stop_service(running, signum) == 0
+        assert not (tmp_path / "service.json").exists()
+
+
+def test_the_key_stays_over_starts_and_a_given_one_takes_its_place(tmp_path):
+    first = start_service(tmp_path, "--isolation", "none")
+    stop_service(first)
+    second = start_service(tmp_path, "--isolation", "none")
+    stop_service(second)
+    assert first.key == second.key
+    third = start_service(tmp_path, "--isolation", "none", "--api-key", "my-own-key-for-this-service")
+    try:
+        for key, status in ((first.key, 401), ("my-own-key-for-this-service", 200)):
+            answer = httpx.get(third.url + "/v1/templates", headers={"Authorization": f"Bearer {key}"})
+            assert answer.status_code == status
+    finally:
+        stop_service(third)
+
+
+def test_without_isolation_other_tenants_have_no_sandboxes(tmp_path):
+    running = start_service(tmp_path, "--isolation", "none")
+    try:
+        made = subprocess.run(
+            command("keys", "create", "--tenant", "other", "--data-dir", str(tmp_path)),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        answer = httpx.post(running.url + "/v1/sandboxes", json={}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    finally:
+        stop_service(running)
+
+
+def test_without_isolation_it_says_what_is_given_up(tmp_path):
+    running = subprocess.Popen(
+        command("serve", "--port", "0", "--data-dir", str(tmp_path), "--isolation", "none"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert "no isolation" in read_until(running, "Ctrl-C", 60)
+    finally:
+        running.terminate()
+        running.communicate(timeout=60)
