@@ -8,6 +8,7 @@ sentence, in the log and as the answer of our routes (503): the host server goes
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -29,6 +30,7 @@ from .provisioning import kernelspec
 from .provisioning.client import Supervisor
 from .provisioning.jail import layers
 from .provisioning.kernelspec import TemplateSpec
+from .provisioning.reserve import Reserve
 from .sandboxes.execution import ExecutionObserver
 from .sandboxes.manager import SandboxManager
 from .sandboxes.sandbox import Sandbox
@@ -161,13 +163,17 @@ async def start_services(config: ServiceConfig, records: SandboxRecords, stack: 
     found = await asyncio.to_thread(layers.probe)
     layers.require(found, config.isolation)
     supervisor = await stack.enter_async_context(await Supervisor.start(templates.values(), isolation=config.isolation))
+    kernels = await stack.enter_async_context(Reserve(supervisor, templates))
     transcripts = await stack.enter_async_context(TranscriptStore(config.data_dir / "transcripts"))
     chat = await stack.enter_async_context(ChatService(model=config.default_model))
     chat.warm()
     recording = Recording(transcripts, chat, settings)
-    sandboxes = SandboxManager(supervisor, records, recording.observer_for, settings, utc_now, on_end=recording.ended)
+    sandboxes = SandboxManager(kernels, records, recording.observer_for, settings, utc_now, on_end=recording.ended)
     stack.push_async_callback(recording.settle)
     stack.push_async_callback(sandboxes.aclose)
+    # What is loaded by now stays: the collector need not walk through all of it in the middle of somebody's request.
+    gc.collect()
+    gc.freeze()
     return Services(
         sandboxes=sandboxes,
         settings=settings,

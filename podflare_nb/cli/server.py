@@ -38,6 +38,9 @@ KERNELS_SECONDS = 2.0
 WILDCARDS = {"", "0.0.0.0", "::"}  # noqa: S104 - recognised here, bound only when asked for
 
 
+log = logging.getLogger(__name__)
+
+
 class ServiceServer(ServerApp):
     """Jupyter's server with our settings. ``exit_code`` is good after its end."""
 
@@ -73,11 +76,25 @@ class ServiceServer(ServerApp):
         else:
             self.on_started()
 
+    async def cleanup_extensions(self) -> None:
+        """End Jupyter's own kernels first, while there is a supervisor to do it."""
+        await self.cleanup_kernels()
+        await super().cleanup_extensions()
+
     async def cleanup_kernels(self) -> None:
-        """End Jupyter's kernels, without waiting for one that is just starting: the supervisor ends them all."""
+        """End Jupyter's own kernels, without waiting for one that is just starting: the supervisor ends all."""
         with suppress(TimeoutError):
             async with asyncio.timeout(KERNELS_SECONDS):
                 await super().cleanup_kernels()
+
+    async def _stop(self) -> None:
+        """End, whatever goes wrong on the way."""
+        try:
+            await super()._stop()
+        except Exception:
+            log.exception("Something did not end as it should.")
+            self.exit_code = 1
+            self.io_loop.stop()
 
     def fail(self, message: str) -> None:
         """Say why in one sentence, and end with a code that is not 0."""

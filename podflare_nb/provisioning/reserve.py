@@ -1,0 +1,91 @@
+"""Kernels that the service holds in advance, so that a create waits for nobody: not even for the supervisor.
+
+Stands between ``sandboxes`` and the supervisor's ``client`` and offers what both do (``handle.KernelSource``). A
+template gets a reserve when it is first asked for. What a request wants otherwise than the template has it (limits,
+environment) goes through to the supervisor, as does a request that finds the reserve empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Self
+
+from ..errors import PodflareError
+from .handle import KernelHandle, KernelSource
+from .kernelspec import TemplateSpec
+from .limits import Limits
+
+log = logging.getLogger(__name__)
+SIZE = 2
+"""Kernels held for each template in use; behind them stands the supervisor's own pool."""
+REFILL_AFTER_SECONDS = 0.02
+
+
+class Reserve:
+    """A ``KernelSource`` over another. ``aclose`` gives up what it holds; the kernels end with the source."""
+
+    def __init__(self, source: KernelSource, templates: Mapping[str, TemplateSpec]) -> None:
+        self._source = source
+        self._templates = templates
+        self._held: dict[str, deque[KernelHandle]] = {}
+        self._refilling: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Reserve {({name: len(held) for name, held in self._held.items()})}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def acquire(
+        self, template: str, *, limits: Limits | None = None, env: Mapping[str, str] | None = None
+    ) -> KernelHandle:
+        """See ``handle.KernelSource``."""
+        spec = self._templates.get(template)
+        if spec is None or spec.pool_size == 0:
+            return await self._source.acquire(template, limits=limits, env=env)
+        held = self._held.setdefault(template, deque())
+        self._refill_soon(template)
+        if not env and limits in {None, spec.limits}:
+            while held:
+                kernel = held.popleft()
+                if not kernel.exited.done():
+                    return kernel
+        return await self._source.acquire(template, limits=limits, env=env)
+
+    async def replace(self, dead: KernelHandle) -> KernelHandle:
+        """See ``handle.KernelSource``."""
+        return await self._source.replace(dead)
+
+    def _refill_soon(self, template: str) -> None:
+        if template not in self._refilling and not self._closed:
+            self._refilling[template] = asyncio.get_running_loop().create_task(self._refill(template))
+
+    async def _refill(self, template: str) -> None:
+        """Take kernels until there are enough, a moment after whoever took one was answered."""
+        held = self._held[template]
+        try:
+            while len(held) < SIZE:
+                await asyncio.sleep(REFILL_AFTER_SECONDS)
+                held.append(await self._source.acquire(template))
+        except PodflareError as error:
+            log.warning("No kernel of %s can be held in advance: %s", template, error)
+        finally:
+            del self._refilling[template]
+
+    async def aclose(self) -> None:
+        """Stop holding kernels. Idempotent."""
+        self._closed = True
+        tasks = list(self._refilling.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        kernels = [kernel for held in self._held.values() for kernel in held]
+        self._held.clear()
+        await asyncio.gather(*(kernel.kill() for kernel in kernels), return_exceptions=True)
