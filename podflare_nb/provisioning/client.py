@@ -33,6 +33,10 @@ SOCKET_VARIABLE = "PODFLARE_NB_SUPERVISOR"
 LOST = "The supervisor has ended, and every kernel with it; restart the service."
 
 
+class _LostError(errors.NoCapacityError):
+    """The supervisor has ended; so have its kernels."""
+
+
 class Kernel:
     """A live kernel (``handle.KernelHandle``), over the connection that took it."""
 
@@ -52,13 +56,14 @@ class Kernel:
 
     async def send_signal(self, signum: int) -> None:
         """Signal the kernel process; nothing if it has ended."""
-        with suppress(errors.NotFoundError):
+        with suppress(errors.NotFoundError, _LostError):
             await self._supervisor.request("signal", kernel_id=self.kernel_id, signum=int(signum))
 
     async def kill(self) -> None:
         """End its sandbox and free all it held; returns when that is done. Idempotent."""
         self.release()
-        await self._supervisor.request("kill", kernel_id=self.kernel_id)
+        with suppress(_LostError):
+            await self._supervisor.request("kill", kernel_id=self.kernel_id)
         self.ended(KernelExit("closed", "The kernel was ended by the service."))
 
     async def usage(self) -> Usage:
@@ -170,7 +175,7 @@ class Supervisor:
     async def request(self, op: str, **arguments: Any) -> tuple[dict[str, Any], list[int]]:
         """One request and its answer. Raises what the supervisor answered, NoCapacityError if it is lost."""
         if self.lost.done():
-            raise errors.NoCapacityError(LOST)
+            raise _LostError(LOST)
         number = next(self._ids)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
@@ -201,7 +206,7 @@ class Supervisor:
             except BlockingIOError:
                 await writable(self._sock.fileno())
             except (datagrams.PeerClosedError, OSError):
-                raise errors.NoCapacityError(LOST) from None
+                raise _LostError(LOST) from None
 
     async def _read(self) -> None:
         try:
@@ -230,7 +235,7 @@ class Supervisor:
             self.lost.set_result(None)
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(errors.NoCapacityError(LOST))
+                answer.set_exception(_LostError(LOST))
         for kernel in list(self._kernels.values()):
             kernel.release()
             kernel.ended(KernelExit("killed", LOST))

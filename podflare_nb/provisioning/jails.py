@@ -18,8 +18,6 @@ from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
 from .waiting import readable, reap
 
-BUILD_SECONDS = 30
-
 
 @dataclass(frozen=True, slots=True)
 class JailWorkshop:
@@ -44,6 +42,7 @@ class Jail:
         self.limits = limits
         self._skeleton = skeleton
         self._sources = sources
+        self._building: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._init_pid = 0
         self._lifeline = -1
@@ -82,11 +81,15 @@ class Jail:
             cgroup_procs=() if "cgroup" in workshop.without else self._cgroup.procs_files,
             without=workshop.without,
         )
+        # Shielded: whoever is cancelled in the middle must still find, in ``close``, what there is to end.
+        self._building = asyncio.ensure_future(self._build())
+        await asyncio.shield(self._building)
+
+    async def _build(self) -> None:
         building = build.start(self.plan, self.userns)
-        async with asyncio.timeout(BUILD_SECONDS):
+        await readable(building.status_fd)
+        while not building.advance():
             await readable(building.status_fd)
-            while not building.advance():
-                await readable(building.status_fd)
         self._init_pid = building.finish()
         self._lifeline = building.lifeline
         self.init_pidfd = os.pidfd_open(self._init_pid)
@@ -119,6 +122,8 @@ class Jail:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self._building is not None:
+            await asyncio.wait({self._building})
         if self._init_pid:
             with suppress(ProcessLookupError):
                 sc.pidfd_send_signal(self.init_pidfd, signal.SIGKILL)
@@ -139,5 +144,6 @@ class Jail:
         """Linux lets go of a group some moments after its last process ended, and tells nobody: ask again."""
         pause = 0.001
         while not cgroup.remove():
+            cgroup.kill()  # what was on its way in when the jail ended
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.1)

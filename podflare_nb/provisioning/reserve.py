@@ -35,7 +35,7 @@ class Reserve:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Reserve {({name: len(held) for name, held in self._held.items()})}>"
+        return f"<Reserve { ({name: len(held) for name, held in self._held.items()}) }>"
 
     async def __aenter__(self) -> Self:
         return self

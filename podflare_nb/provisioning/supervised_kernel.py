@@ -22,7 +22,7 @@ from .jail.plan import WORKSPACE
 from .jails import Jail
 from .kernel_exit import KernelExit, classify
 from .limits import Limits
-from .templates import Template
+from .templates import Template, TemplateLostError
 from .waiting import readable, reap, receive
 
 CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
@@ -107,7 +107,12 @@ class SupervisedKernel:
         try:
             async with asyncio.timeout(UP_SECONDS):
                 answer = await receive(self._ctl)
-        except (datagrams.PeerClosedError, ValueError, TimeoutError) as error:
+        except datagrams.PeerClosedError:
+            status = await self._ending
+            if status is None:
+                raise TemplateLostError("The template ended while it was to fork.") from None
+            raise NoCapacityError(f"A kernel could not be started: it ended at once (wait status {status}).") from None
+        except (ValueError, TimeoutError) as error:
             raise NoCapacityError(f"A kernel could not be started: it ended before it served ({error!r}).") from error
         if answer.body.get("event") != "up" or not answer.pid:
             raise NoCapacityError(f"A kernel could not be started: {answer.body.get('error', answer.body)}")

@@ -15,11 +15,16 @@ Expiry = Literal["idle_timeout", "lifetime"]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The deadlines of one sandbox; ``idle_at`` is None while it works."""
+    """The deadlines of one sandbox; ``idle_at`` is None while it works. ``idle_timeout``: its idle time."""
 
     sandbox_id: str
     expires_at: datetime
     idle_at: datetime | None
+    idle_timeout: timedelta
+
+    def deadline(self, now: datetime) -> datetime:
+        """When it may be over at the earliest; one that works could end that this moment, and be idle from then on."""
+        return min(self.expires_at, now + self.idle_timeout if self.idle_at is None else self.idle_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def judge(now: datetime, leases: Iterable[Lease]) -> Verdict:
         elif lease.idle_at is not None and lease.idle_at <= now:
             over.append((lease.sandbox_id, "idle_timeout"))
         else:
-            deadline = lease.expires_at if lease.idle_at is None else min(lease.expires_at, lease.idle_at)
+            deadline = lease.deadline(now)
             next_deadline = deadline if next_deadline is None else min(next_deadline, deadline)
     return Verdict(tuple(over), next_deadline)
 
@@ -63,7 +68,7 @@ class Culler:
 
     def watch(self, lease: Lease) -> None:
         """Mind this lease: look when it is over, if not before."""
-        deadline = lease.expires_at if lease.idle_at is None else min(lease.expires_at, lease.idle_at)
+        deadline = lease.deadline(self._clock())
         if self._deadline is None or deadline < self._deadline:
             self._set(deadline)
 

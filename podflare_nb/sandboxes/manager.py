@@ -205,10 +205,9 @@ class SandboxManager:
 
 
 def _lease(sandbox: Sandbox) -> Lease:
-    idle_at = None
-    if sandbox.state == "ready":
-        idle_at = sandbox.last_active_at + timedelta(seconds=sandbox.idle_timeout_seconds)
-    return Lease(sandbox.id, sandbox.expires_at, idle_at)
+    idle_timeout = timedelta(seconds=sandbox.idle_timeout_seconds)
+    idle_at = sandbox.last_active_at + idle_timeout if sandbox.state == "ready" else None
+    return Lease(sandbox.id, sandbox.expires_at, idle_at, idle_timeout)
 
 
 def _record(sandbox: Sandbox) -> SandboxRecord:

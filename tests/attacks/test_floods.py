@@ -13,7 +13,7 @@ import pytest
 
 from ..faults.caller import SECONDS, Caller
 from ..faults.services import running
-from ..faults.traces import Traces, descendants, until
+from ..faults.traces import Traces, descendants, template_of, until
 
 GROWTH_KIB = 50 << 10
 LIMITS = {"memory_mib": 512, "cpus": 2, "pids": 100, "disk_mib": 64, "inodes": 3000}
@@ -166,6 +166,22 @@ def test_a_kernel_that_ends_itself_is_replaced_and_the_cause_is_told(caller, san
     after = caller.run(sandbox, "print(open('note.txt').read())")
     assert after.text() == "kept"
     assert cause in after.notice("kernel_restarted")["message"]
+
+
+def test_a_full_dev_shm_ends_the_kernel_and_then_the_sandbox_truthfully(service, caller):
+    """What /dev/shm holds outlives a kernel: there may be no room for the next one."""
+    with caller.sandbox(ram_mib=256) as sandbox:
+        ran = caller.run(sandbox, "with open('/dev/shm/fill', 'wb') as f:\n    while True: f.write(b'x' * (1 << 20))")
+        assert (ran.exit["status"], ran.exit["state_preserved"]) == ("died", False)
+        assert "out of memory" in ran.exit["message"]
+        answer = caller.http.post(f"/v1/sandboxes/{sandbox}/exec", json={"code": "print('next')"})
+        if answer.status_code == 200:
+            assert json.loads(answer.text.splitlines()[-1])["type"] == "exit"
+        else:
+            assert (answer.status_code, answer.json()["details"]["reason"]) == (410, "oom")
+    with caller.sandbox() as sandbox:
+        assert caller.run(sandbox, "print('next')").text() == "next"
+    assert template_of(service, "python-minimal") is not None
 
 
 STUBBORN = {

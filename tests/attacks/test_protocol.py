@@ -137,13 +137,14 @@ def strictly_read(text):
     return nbformat.from_dict(json.loads(text, parse_constant=refuse))
 
 
+REPLY = """reply = session.msg('execute_reply', {reply}, parent=kernel.get_parent())
+kernel.shell_stream.send_multipart(session.serialize(reply, ident=kernel._parent_ident['shell']))
+"""
+IDLE = "say('status', {'execution_state': 'idle'})\n"
 EARLY_ENDS = {
-    "idle": "for _ in range(1000): say('status', {'execution_state': 'idle'})",
-    "reply": "reply = session.msg('execute_reply', {'status': 'ok', 'execution_count': [1]}, parent=kernel.get_parent())\n"
-    "kernel.shell_stream.send_multipart(session.serialize(reply, ident=kernel._parent_ident['shell']))",
-    "both": "reply = session.msg('execute_reply', {'status': 5, 'payload': 7}, parent=kernel.get_parent())\n"
-    "kernel.shell_stream.send_multipart(session.serialize(reply, ident=kernel._parent_ident['shell']))\n"
-    "say('status', {'execution_state': 'idle'})",
+    "idle": f"for _ in range(1000): {IDLE}",
+    "reply": REPLY.replace("{reply}", "{'status': 'ok', 'execution_count': [1]}"),
+    "both": REPLY.replace("{reply}", "{'status': 5, 'payload': 7}") + IDLE,
 }
 
 

@@ -2,24 +2,25 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from .caller import SECONDS, Caller
 from .services import running
 from .traces import (
-    TEMPLATE,
     Traces,
-    child_with,
     descriptors,
-    environment,
     init_of,
     kernel_named,
     loop_devices,
-    supervisor_of,
+    template_of,
     until,
+    warm_kernels,
 )
 
+SPARE = 8
+"""Jails that the supervisor makes ahead, without a kernel."""
 BEGIN = "open('/proc/self/comm', 'w').write({name!r})\nprint('begun', flush=True)\nwhile True: pass"
 
 
@@ -97,6 +98,7 @@ def pool_disks(service):
 def test_without_pid_1_of_its_jail_a_sandbox_ends_and_says_so(service, caller):
     with caller.sandbox() as sandbox, caller.sandbox() as neighbour:
         caller.run(neighbour, "x = 1")
+        template = kernel_template(service)
         told = killed_in_mid_cell(service, caller, sandbox, lambda kernel: init_of(service, kernel))[-1]
         assert (told["type"], told["status"], told["state_preserved"]) == ("exit", "died", False)
         until(
@@ -104,6 +106,7 @@ def test_without_pid_1_of_its_jail_a_sandbox_ends_and_says_so(service, caller):
             SECONDS,
             "the end of the sandbox",
         )
+        assert kernel_template(service).pid == template.pid
         answer = caller.http.post(f"/v1/sandboxes/{sandbox}/exec", json={"code": "1"})
         assert answer.status_code == 410
         assert answer.json()["details"]["reason"] == "crashed"
@@ -135,6 +138,39 @@ def test_a_kernel_of_a_template_that_was_killed_is_replaced_when_it_dies(service
 
 
 def kernel_template(service):
-    """The process of the template python-minimal."""
-    supervisor = supervisor_of(service).pid
-    return child_with(supervisor, TEMPLATE, lambda each: b"TEMPLATE=python-minimal" in environment(each.pid))
+    template = template_of(service, "python-minimal")
+    assert template is not None
+    return template
+
+
+def test_a_template_that_is_killed_again_while_it_loads_comes_back(service, caller):
+    os.kill(kernel_template(service).pid, signal.SIGKILL)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(caller.http.post, "/v1/sandboxes", json={"template": "python-minimal", "env": {"A": "1"}})
+        until(lambda: template_of(service, "python-minimal") is not None, SECONDS, "a new template")
+        os.kill(kernel_template(service).pid, signal.SIGKILL)
+        assert asked.result(SECONDS).status_code in (200, 503)
+    until(lambda: is_created(caller), SECONDS, "a create that is answered")
+
+
+def is_created(caller):
+    answer = caller.http.post("/v1/sandboxes", json={"template": "python-minimal", "env": {"A": "1"}})
+    if answer.status_code == 200:
+        caller.close(answer.json()["id"])
+    else:
+        assert answer.status_code == 503, answer.text
+    return answer.status_code == 200
+
+
+def test_a_kernel_that_died_before_anybody_took_it_is_not_handed_out_and_leaves_nothing(service, caller):
+    with caller.sandbox() as sandbox:
+        caller.run(sandbox, "1")
+    until(lambda: len(warm_kernels(service, "python-minimal")) >= 2, SECONDS, "kernels are held in advance")
+    (name,) = Traces.of(service).supervisors
+    for each in warm_kernels(service, "python-minimal"):
+        os.kill(each.pid, signal.SIGKILL)
+    made = [caller.create() for _ in range(4)]
+    for sandbox in made:
+        assert caller.run(sandbox, "print(1)").text() == "1"
+        caller.close(sandbox)
+    until(lambda: disks(name) <= len(warm_kernels(service, "python-minimal")) + SPARE, 20, "no jail without a kernel")

@@ -9,6 +9,7 @@ from .services import running
 from .traces import WORK, Traces, control_groups, descriptors, loop_devices, mounts, supervisor_of, until
 
 ROUNDS = 50
+QUIET_LOOKS = 10
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +40,27 @@ def kind_of(path: str) -> str:
     return path.rstrip("0123456789") if path.startswith("/dev/") else path
 
 
-def settled(service) -> bool:
-    """The pool is full, and nothing of a closed sandbox is on its way out."""
-    return sum("podflare-nb-init" in each.command for each in Traces.of(service).processes) == 1
+def quiet(service) -> Counter:
+    """What there is once nothing changes any more: the pools are full, what was closed is gone."""
+    looks = [Counter(), holdings(service)]
+
+    def same() -> bool:
+        looks[:] = [looks[1], holdings(service)]
+        return looks[0] == looks[1]
+
+    for _ in range(QUIET_LOOKS):
+        until(same, SECONDS, "a quiet moment")
+    return looks[1]
 
 
 def test_fifty_sandboxes_leave_everything_as_it_was(service):
     with Caller(service) as caller:
         for _ in range(3):
             one_round(caller)
-        until(lambda: settled(service), SECONDS, "a quiet pool")
-        before = holdings(service)
+        before = quiet(service)
         for _ in range(ROUNDS):
             one_round(caller)
-        until(lambda: settled(service), SECONDS, "a quiet pool")
-        until(lambda: not holdings(service) - before, 5, f"more than before: {holdings(service) - before}")
+        until(lambda: not quiet(service) - before, 20, "no more than before")
 
 
 def one_round(caller):
@@ -65,13 +72,11 @@ def one_round(caller):
 def test_clients_that_go_away_in_the_middle_leave_everything_as_it_was(service):
     with Caller(service) as caller:
         one_round(caller)
-        until(lambda: settled(service), SECONDS, "a quiet pool")
-        before = holdings(service)
+        before = quiet(service)
         sandbox = caller.create()
         for _ in range(5):
             with Caller(service) as other, other.stream(sandbox, "print(1, flush=True)\nwhile True: pass") as stream:
                 stream.until("stdout")
         assert caller.run(sandbox, "print(2)").text() == "2"
         caller.close(sandbox)
-        until(lambda: settled(service), SECONDS, "a quiet pool")
-        until(lambda: not holdings(service) - before, 5, f"more than before: {holdings(service) - before}")
+        until(lambda: not quiet(service) - before, 20, "no more than before")

@@ -5,6 +5,7 @@ import re
 import select
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..conftest import Service
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 WORK = Path(f"/var/tmp/podflare_nb-{os.getuid()}")
-SUPERVISOR, TEMPLATE, INIT = "provisioning.supervisor", "kernel import template", "podflare-nb-init"
+SUPERVISOR, INIT = "provisioning.supervisor", "podflare-nb-init"
 LOOK_AGAIN_SECONDS = 0.02
 
 
@@ -58,21 +59,41 @@ def descendants(pid: int) -> list[Process]:
     return found
 
 
-def child_with(pid: int, word: str, wanted: Callable[[Process], bool] = lambda _: True) -> Process:
-    """The first descendant of a process, outside of all jails, whose command line has the word."""
-    ours = (PROC / "self" / "ns" / "pid").readlink()
-    for each in descendants(pid):
-        if word in each.command and (PROC / str(each.pid) / "ns" / "pid").readlink() == ours and wanted(each):
-            return each
-    raise AssertionError(f"no process with {word!r} below {pid}")
-
-
 def environment(pid: int) -> bytes:
     return (PROC / str(pid) / "environ").read_bytes()
 
 
 def supervisor_of(service: Service) -> Process:
-    return child_with(service.process.pid, SUPERVISOR)
+    """The supervisor that the service started."""
+    for each in descendants(service.process.pid):
+        if SUPERVISOR in each.command:
+            return each
+    raise AssertionError("the service has no supervisor")
+
+
+def template_of(service: Service, name: str) -> Process | None:
+    """The process of a template of ``services.light_templates``; None while there is none."""
+    ours = (PROC / "self" / "ns" / "pid").readlink()
+    for each in descendants(supervisor_of(service).pid):
+        with suppress(OSError):  # it ended while we looked
+            if (PROC / str(each.pid) / "ns" / "pid").readlink() == ours and wanted(each.pid, name):
+                return each
+    return None
+
+
+def wanted(pid: int, template: str) -> bool:
+    return f"TEMPLATE={template}\0".encode() in environment(pid)
+
+
+def warm_kernels(service: Service, template: str) -> list[Process]:
+    """Kernels of a template, none of which is anybody's yet unless a test has taken one."""
+    ours = (PROC / "self" / "ns" / "pid").readlink()
+    found = []
+    for each in descendants(supervisor_of(service).pid):
+        with suppress(OSError):  # as above
+            if (PROC / str(each.pid) / "ns" / "pid").readlink() != ours and wanted(each.pid, template):
+                found.append(each)
+    return found
 
 
 def kernel_named(service: Service, name: str) -> Process:

@@ -46,9 +46,7 @@ class KernelClient:
         async with asyncio.timeout(seconds):
             while not self._subscribed:
                 self._subscribed = (await self._receive())["msg_type"] == "iopub_welcome"
-            request = self._session.msg(
-                "execute_request", {"code": code, "silent": False, "allow_stdin": False}
-            )
+            request = self._session.msg("execute_request", {"code": code, "silent": False, "allow_stdin": False})
             self._session.send(zmq.Socket.shadow(self._shell), request)
             return await self._collect(request["header"]["msg_id"])
 

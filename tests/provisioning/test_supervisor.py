@@ -31,9 +31,7 @@ async def test_the_first_cell_is_number_one(client):
 
 
 async def test_a_kernel_is_root_of_a_world_of_its_own(client):
-    told = await client.run(
-        "import os; print(os.getuid(), os.getcwd(), os.path.exists('/b'), os.uname().nodename)"
-    )
+    told = await client.run("import os; print(os.getuid(), os.getcwd(), os.path.exists('/b'), os.uname().nodename)")
     assert told.text == "0 /workspace False sandbox\n"
 
 
@@ -41,9 +39,7 @@ async def test_two_kernels_share_nothing(supervisor, client):
     other = await supervisor.acquire("python-minimal")
     stranger = KernelClient(other)
     try:
-        await client.run(
-            "open('/workspace/mine', 'w').write('x'); open('/tmp/mine', 'w').write('x'); secret = 1"
-        )
+        await client.run("open('/workspace/mine', 'w').write('x'); open('/tmp/mine', 'w').write('x'); secret = 1")
         seen = await stranger.run(
             "import os; print(os.listdir('/workspace'), os.path.exists('/tmp/mine'), 'secret' in globals())"
         )
@@ -87,9 +83,7 @@ async def test_a_replaced_kernel_has_the_files_but_not_the_variables(supervisor,
     successor = await supervisor.replace(kernel)
     reconnected = KernelClient(successor)
     try:
-        assert (
-            await reconnected.run("print(open('note.txt').read(), 'x' in globals())")
-        ).text == "kept False\n"
+        assert (await reconnected.run("print(open('note.txt').read(), 'x' in globals())")).text == "kept False\n"
     finally:
         reconnected.close()
         await successor.kill()
@@ -110,9 +104,7 @@ async def test_processes_of_a_dead_kernel_do_not_outlive_its_replacement(supervi
 
 
 async def test_limits_of_a_request_hold(supervisor):
-    small = await supervisor.acquire(
-        "python-minimal", limits=Limits(memory_mib=200, disk_mib=256, inodes=5000)
-    )
+    small = await supervisor.acquire("python-minimal", limits=Limits(memory_mib=200, disk_mib=256, inodes=5000))
     asking = KernelClient(small)
     try:
         told = await asking.run("import shutil; print(shutil.disk_usage('/workspace').total >> 20)")
@@ -136,9 +128,7 @@ async def test_an_interrupt_ends_a_cell(kernel, client):
     assert running.result().error.startswith("KeyboardInterrupt")
 
 
-async def test_environment_of_the_request_reaches_the_kernel_and_nothing_of_the_server_does(
-    supervisor, monkeypatch
-):
+async def test_environment_of_the_request_reaches_the_kernel_and_nothing_of_the_server_does(supervisor, monkeypatch):
     monkeypatch.setenv("SERVER_SECRET", "do-not-leak")
     taken = await supervisor.acquire("python-minimal", env={"GREETING": "hello"})
     asking = KernelClient(taken)
@@ -209,3 +199,29 @@ def find_template(supervisor_pid: int) -> int:
             if root.readlink() == Path(f"/proc/{supervisor_pid}/ns/pid").readlink():
                 return int(path.name)
     raise AssertionError("no template process")
+
+
+async def test_clients_that_go_away_while_a_kernel_is_made_for_them_leave_nothing():
+    directories = new_directories()
+    async with await Supervisor.start(templates(pool_size=0), **directories) as running:
+        await (await running.acquire("python-minimal")).kill()
+        for _ in range(3):
+            hasty = await Supervisor.connect(running.path)
+            asking = [asyncio.create_task(hasty.acquire("python-minimal")) for _ in range(3)]
+            await running.describe()  # a round trip: what was asked for is under way
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            await hasty.aclose()
+        await asyncio.wait_for(running.aclose(), END_SECONDS)
+    assert [path.name for directory in directories.values() for path in directory.iterdir()] == ["ids"]
+
+
+async def test_an_interrupt_reaches_the_command_that_a_cell_waits_for(kernel, client):
+    running = asyncio.ensure_future(client.run("import os; os.system('sleep 1000')"))
+    for _ in range(100):
+        await kernel.send_signal(signal.SIGINT)
+        done, _ = await asyncio.wait({running}, timeout=0.1)
+        if done:
+            break
+    assert done

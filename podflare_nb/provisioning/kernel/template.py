@@ -130,6 +130,11 @@ class Children:
                 self._tell(pid, self._early.pop(pid))
         return pid
 
+    def forget(self) -> None:
+        """In a child: they are its siblings, and the host's pid namespace is none of its business."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self._own_pids)
+
     def reap(self, *_: object) -> None:
         """Collect all that have ended; a signal handler."""
         with contextlib.suppress(ChildProcessError):
@@ -149,6 +154,7 @@ class Children:
 def _spawn(control: socket.socket, app: TemplateApp, order: datagrams.Datagram, children: Children) -> None:
     rest = order.fds[len(CHANNELS) + 1 :]
     if children.fork(order.body["kernel_id"], rest[0] if rest else None) == 0:
+        children.forget()
         _become_kernel(control, app, order.body, order.fds)
     order.close_fds()
 
@@ -157,7 +163,6 @@ def _become_kernel(control: socket.socket, app: TemplateApp, message: dict[str, 
     where = "handover"
     try:
         ctl = socket.socket(fileno=fds[len(CHANNELS)])
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control.close()
         where = "jail"
         _enter_jail(message["jail"], fds[len(CHANNELS) + 1 :])
