@@ -51,17 +51,13 @@ def read_until(process: subprocess.Popen, pattern: str, seconds: float) -> str:
             raise AssertionError(f"no line like {pattern!r} within {seconds} s; it printed:\n{seen}")
         part = os.read(process.stdout.fileno(), 65536).decode(errors="replace")
         if not part:
-            raise AssertionError(
-                f"it ended with {process.wait()} before a line like {pattern!r}; it printed:\n{seen}"
-            )
+            raise AssertionError(f"it ended with {process.wait()} before a line like {pattern!r}; it printed:\n{seen}")
         seen += part
     return seen
 
 
 def start_service(data_dir: Path, *options: str, env: dict[str, str] | None = None) -> Service:
-    runtime_dir = Path(
-        tempfile.mkdtemp(prefix="pfnb-", dir="/tmp")
-    )  # short: unix socket paths have 107 bytes
+    runtime_dir = Path(tempfile.mkdtemp(prefix="pfnb-", dir="/tmp"))  # short: unix socket paths have 107 bytes
     port = free_port()
     process = subprocess.Popen(
         command("serve", "--port", str(port), "--data-dir", str(data_dir), *options),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +55,10 @@ class ChatEvent:
         return b"id: %d\ndata: %b\n\n" % (self.seq, self.json())
 
 
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+"""Allowed in JSON's strings, but some clients split text into lines by them."""
+
+
 def encode(value: object) -> bytes:
     """Compact JSON that every parser takes: what a kernel sends may hold NaN and half of a surrogate pair."""
     try:
@@ -61,9 +66,13 @@ def encode(value: object) -> bytes:
     except ValueError:
         return encode(_without_nan(value))
     try:
-        return text.encode()
+        return _LINE_ENDS.sub(_escaped, text).encode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def _without_nan(value: object) -> object:

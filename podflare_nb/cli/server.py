@@ -24,6 +24,7 @@ from traitlets.config import Config
 from ..app import PodflareApp
 from ..config import ServiceConfig, kernelspec_dirs
 from ..errors import PodflareError
+from ..handlers.base import UnknownRouteHandler
 from ..tenants.authorizer import TenantAuthorizer
 from ..tenants.identity import TenantIdentityProvider
 from ..tenants.kernels import TemplateSpecManager, TenantKernelManager
@@ -107,6 +108,8 @@ def run_server(config: ServiceConfig, *, host: str, port: int, api_key: str, ver
     """Run the service until a signal ends it; gives the exit code."""
     server = ServiceServer.instance(config=settings(config, host=host, port=port, verbose=verbose))
     server.initialize(argv=[], find_extensions=False)
+    # Counts of the whole server, which Jupyter shows to whoever is logged in: none of a tenant's business.
+    server.web_app.add_handlers(".*$", [(r"/metrics", UnknownRouteHandler)])  # type: ignore[no-untyped-call] # Jupyter's
 
     def on_started() -> None:
         url = f"{origin(host, server.port)}/podflare"

@@ -20,9 +20,21 @@ Event = dict[str, Any]
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
+_LINE_ENDS = re.compile("\x85|\u2028|\u2029".encode())
+
+
 def encode(events: list[Event]) -> bytes:
-    """Encode as NDJSON."""
-    return b"".join([to_json(event, inf_nan_mode="null") + b"\n" for event in events])
+    """Encode as NDJSON.
+
+    What Unicode calls a line end is escaped: JSON allows it in a string, but clients that split text into lines by it
+    (Python's ``str.splitlines``, and so httpx's ``iter_lines``) would cut the event in two.
+    """
+    lines = b"".join([to_json(event, inf_nan_mode="null") + b"\n" for event in events])
+    return lines if lines.isascii() else _LINE_ENDS.sub(_escaped, lines)
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(match[0].decode())
 
 
 class EventEncoder:

@@ -20,6 +20,8 @@ PROTOCOL_VERSION = "5.4"
 _HEADER_BYTES = 16 * 1024
 _PARSE_BYTES = 64 << 20
 """What the parsed form of one content may take in memory, estimated before it is parsed."""
+_MAX_DEPTH = 100
+"""Levels of arrays and objects in one content. Encoders of JSON give up at some hundreds, each at its own."""
 
 
 class MalformedError(Exception):
@@ -36,7 +38,20 @@ def parse(data: bytes | bytearray) -> dict[str, Any]:
         value = _parse_leniently(data)
     if not isinstance(value, dict):
         raise MalformedError("not a JSON object")
+    if data.count(b"{") + data.count(b"[") > _MAX_DEPTH:
+        _check_depth(value)
     return value
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    """Refuse what is nested too deep; level by level, because recursion is what it would exhaust."""
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        inner = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise MalformedError("nested too deep")
 
 
 def _parsed_bytes(data: bytes | bytearray) -> int:

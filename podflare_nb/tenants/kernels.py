@@ -77,6 +77,10 @@ class TenantKernelManager(AsyncMappingKernelManager):
         self._owners.pop(kernel_id, None)
         return super().remove_kernel(kernel_id)
 
+    def check_owner(self, kernel_id: str) -> None:
+        """Raise web.HTTPError 404 for a kernel that is not there or not the requester's."""
+        self._check_kernel_id(kernel_id)
+
     def _check_kernel_id(self, kernel_id: str) -> None:
         """Refuse what is not there or not the requester's; called at the head of every method with an id."""
         super()._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call] # Jupyter's

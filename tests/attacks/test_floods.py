@@ -47,7 +47,8 @@ def memory_of_the_server_stays(service):
     before = status_kib(proc, "VmRSS")
     yield
     grown = status_kib(proc, "VmHWM") - before
-    assert grown < GROWTH_KIB, f"the server grew by {grown >> 10} MiB"
+    print(f"the server grew by {grown >> 10} MiB")  # noqa: T201 - pytest shows it beside a failure
+    assert grown < GROWTH_KIB
 
 
 def status_kib(proc: Path, name: str) -> int:
@@ -58,11 +59,12 @@ def status_kib(proc: Path, name: str) -> int:
 FLOODS = {
     "endless lines": ("while True: print('x' * 100)", 10 << 20),
     "endless bytes without a newline": ("import os\nwhile True: os.write(1, b'x' * 65536)", 10 << 20),
-    "endless errors on stderr": ("import sys\nwhile True: sys.stderr.write('x' * 1000 + '\\n')", 10 << 20),
-    "endless displays": ("while True: display({'text/plain': 'x' * 1000}, raw=True)", 1 << 20),
+    "endless displays": ("while True: display({'text/plain': 'x' * 1000}, raw=True)", 1 << 19),
     "a line of 1 GiB": ("print('x' * (1 << 30))", 1 << 30),
     "a million prints": ("for _ in range(1_000_000): print(12345678)", 9_000_000),
-    "500 MB of displays": ("for _ in range(50): display({'text/plain': 'x' * 10_000_000}, raw=True)", 500_000_000),
+    "displays of 1 MB": ("for _ in range(500): display({'text/plain': 'x' * 1_000_000}, raw=True)", 500_000_000),
+    "displays of 7 MB": ("for _ in range(71): display({'text/plain': 'x' * 7_000_000}, raw=True)", 497_000_000),
+    "displays of 15 MB": ("for _ in range(33): display({'text/plain': 'x' * 15_000_000}, raw=True)", 495_000_000),
     "500 MB in one display": ("display({'text/plain': 'x' * 500_000_000}, raw=True)", None),
     "a result of 500 MB": ("'x' * 500_000_000", None),
     "an error of 100 MB": ("raise ValueError('x' * 100_000_000)", None),
@@ -71,7 +73,7 @@ FLOODS = {
             "shown = display({'text/plain': ''}, raw=True, display_id=True)\n"
             "while True: shown.update({'text/plain': 'x' * 1000}, raw=True)"
         ),
-        1 << 20,
+        1 << 19,
     ),
 }
 
@@ -79,7 +81,7 @@ FLOODS = {
 @pytest.mark.parametrize("name", FLOODS)
 def test_output_without_end_is_capped_and_told_and_the_server_does_not_grow(service, caller, name):
     code, produced = FLOODS[name]
-    body = {"timeout_seconds": 2} if "while True" in code else {}
+    body = {"timeout_seconds": 1} if "while True" in code else {}
     with caller.sandbox(ram_mib=LARGE_MIB) as sandbox:
         caller.run(sandbox, "1")
         with memory_of_the_server_stays(service), caller.stream(sandbox, code, **body) as stream:
@@ -97,6 +99,16 @@ def test_output_without_end_is_capped_and_told_and_the_server_does_not_grow(serv
             assert told >= produced
         assert caller.run(sandbox, "print('next')").text() == "next"
         assert caller.http.get(f"/v1/sandboxes/{sandbox}/replay").status_code == 200
+
+
+def test_what_a_sandbox_has_shown_in_all_its_life_is_not_held_in_memory(service, caller, sandbox):
+    code = "for _ in range(4): display({'text/plain': 'x' * 3_900_000}, raw=True)"
+    with memory_of_the_server_stays(service):
+        for _ in range(6):
+            caller.run(sandbox, code)
+        with caller.http.stream("GET", f"/v1/sandboxes/{sandbox}/notebook.ipynb") as answer:
+            assert answer.status_code == 200
+            assert sum(len(part) for part in answer.iter_raw()) > 0
 
 
 def open_unread(service, sandbox, code):
@@ -218,7 +230,7 @@ BOMBS = {
 def test_a_bomb_ends_at_its_deadline_and_hurts_no_neighbour(service, caller, sandbox, name):
     code, language = BOMBS[name]
     with caller.sandbox() as bombed:
-        with caller.stream(bombed, code, language=language, timeout_seconds=2) as stream:
+        with caller.stream(bombed, code, language=language, timeout_seconds=1) as stream:
             assert caller.run(sandbox, "print('works')").text() == "works"
             last = stream.rest()[-1]
         assert (last["type"], last["status"]) == ("exit", "timeout")
@@ -306,10 +318,10 @@ def test_64_spinning_threads_do_not_starve_a_neighbour(caller, sandbox):
 
 def seconds_of_execs(caller, sandbox):
     moments = [time.perf_counter()]
-    for _ in range(60):
+    for _ in range(40):
         assert caller.run(sandbox, "print(1)").text() == "1"
         moments.append(time.perf_counter())
-    return sorted(after - before for before, after in pairwise(moments))[56]
+    return sorted(after - before for before, after in pairwise(moments))[37]
 
 
 def test_a_hundred_executions_at_once_in_one_sandbox_are_all_answered(service, sandbox):

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import httpx
 import nbformat
 import pytest
+import websocket
+from websocket import WebSocketException
 
 from podflare_nb.tenants.key_ring import open_key_ring
 
@@ -198,12 +200,22 @@ def kernel(jupyter, caller):
     assert jupyter(caller, "DELETE", f"/api/kernels/{made.json()['id']}").status_code == 204
 
 
+def open_channels(caller, kernel):
+    url = (
+        str(caller.http.base_url.copy_with(scheme="ws")).removesuffix("/podflare/") + f"/api/kernels/{kernel}/channels"
+    )
+    return websocket.create_connection(url, SECONDS, header=[f"Authorization: Bearer {caller.key}"])
+
+
 OF_ONE_KERNEL = [("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart"), ("GET", "/channels")]
 
 
 def test_anothers_kernel_answers_404_whatever_is_asked(jupyter, stranger, caller, kernel):
     for method, path in OF_ONE_KERNEL:
         assert jupyter(stranger, method, f"/api/kernels/{kernel}{path}").status_code == 404, path
+    with pytest.raises(WebSocketException):
+        open_channels(stranger, kernel)
+    open_channels(caller, kernel).close()
     assert jupyter(caller, "GET", f"/api/kernels/{kernel}").status_code == 200
 
 

@@ -21,8 +21,9 @@ BOUND_MS = 20_000
 expect.set_options(timeout=BOUND_MS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A module's own: while it runs, playwright has an event loop running in this thread, where others need theirs."""
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield running

@@ -14,6 +14,7 @@ from .traces import (
     init_of,
     kernel_named,
     loop_devices,
+    steady,
     template_of,
     until,
     warm_kernels,
@@ -77,13 +78,13 @@ def test_a_sandbox_whose_kernels_died_leaves_no_descriptor_and_no_disk_once_clos
     (name,) = Traces.of(service).supervisors
     with caller.sandbox() as sandbox:
         caller.run(sandbox, "1")
-    before = len(descriptors(service.process.pid))
+    before = steady(lambda: len(descriptors(service.process.pid)), SECONDS)
     sandbox = caller.create()
     for _ in range(3):
         caller.run(sandbox, "import os; os._exit(1)")
         assert caller.run(sandbox, "print(1)").text() == "1"
     caller.close(sandbox)
-    until(lambda: len(descriptors(service.process.pid)) <= before, 5, "as many descriptors as before")
+    until(lambda: len(descriptors(service.process.pid)) <= before, 20, "as many descriptors as before")
     until(lambda: disks(name) <= pool_disks(service), 5, f"only the pool's disks: {loop_devices()}")
 
 

@@ -27,9 +27,9 @@ def code_cells(notebook) -> list[dict]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-@pytest.fixture(scope="module", params=[("server",), ("server", "supervisor")], ids="+".join)
-def killed(request, tmp_path_factory):
-    """A service that was killed in the middle of three streams, and another one on the same data."""
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A service that was killed in the middle of three streams, with its supervisor, and the next one on its data."""
     directory = tmp_path_factory.mktemp("service")
     first = start(directory)
     with Caller(first) as caller:
@@ -43,16 +43,11 @@ def killed(request, tmp_path_factory):
             displays.until("display", 5)
             turn.until("cell-output", 3)
             traces = Traces.of(first)
-            ends = [first.process.pid]
-            if "supervisor" in request.param:
-                ends.append(supervisor_of(first).pid)
-            for pid in ends:
+            for pid in (supervisor_of(first).pid, first.process.pid):
                 os.kill(pid, signal.SIGKILL)
             received = {"lines": lines.rest(), "displays": displays.rest(), "turn": turn.rest()}
     first.process.wait(SECONDS)
     traces.until_ended(SECONDS)
-    if "supervisor" not in request.param:
-        traces.until_gone(SECONDS)  # by the supervisor itself, which saw the server's end
     with running(directory, first.runtime_dir) as second, Caller(second) as caller:
         ids = {"lines": executing, "displays": showing, "turn": turning, "idle": idle}
         yield caller, ids, received, traces

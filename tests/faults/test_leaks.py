@@ -1,15 +1,16 @@
 """Sandboxes come and go, and the machine is as it was before."""
 
+import os
+import signal
 from collections import Counter
 
 import pytest
 
 from .caller import SECONDS, Caller
 from .services import running
-from .traces import WORK, Traces, control_groups, descriptors, loop_devices, mounts, supervisor_of, until
+from .traces import WORK, Traces, control_groups, descriptors, loop_devices, mounts, steady, supervisor_of, until
 
 ROUNDS = 50
-QUIET_LOOKS = 10
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,8 @@ def kind_of(path: str) -> str:
 
 
 def quiet(service) -> Counter:
-    """What there is once nothing changes any more: the pools are full, what was closed is gone."""
-    looks = [Counter(), holdings(service)]
-
-    def same() -> bool:
-        looks[:] = [looks[1], holdings(service)]
-        return looks[0] == looks[1]
-
-    for _ in range(QUIET_LOOKS):
-        until(same, SECONDS, "a quiet moment")
-    return looks[1]
+    """What there is once the pools are full, and what was closed is gone."""
+    return steady(lambda: holdings(service), SECONDS)
 
 
 def test_fifty_sandboxes_leave_everything_as_it_was(service):
@@ -80,3 +73,13 @@ def test_clients_that_go_away_in_the_middle_leave_everything_as_it_was(service):
         assert caller.run(sandbox, "print(2)").text() == "2"
         caller.close(sandbox)
         until(lambda: not quiet(service) - before, 20, "no more than before")
+
+
+def test_a_killed_server_leaves_nothing_even_if_no_other_is_ever_started(service):
+    """The supervisor sees the end of the server and cleans up by itself."""
+    with Caller(service) as caller:
+        caller.run(caller.create(), "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+    traces = Traces.of(service)
+    os.kill(service.process.pid, signal.SIGKILL)
+    service.process.wait(SECONDS)
+    traces.until_gone(SECONDS)

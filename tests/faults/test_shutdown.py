@@ -87,9 +87,7 @@ def test_a_signal_in_the_middle_of_everything_ends_it_cleanly(tmp_path, signum):
 
 def test_a_signal_while_a_template_loads_does_not_wait_for_it(tmp_path):
     slow = tmp_path / "python"
-    slow.write_text(
-        f'#!/bin/sh\ncase "$*" in *"import template"*) exec sleep 1000 ;; esac\nexec {sys.executable} "$@"\n'
-    )
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *"import template"*) exec sleep 60 ;; esac\nexec {sys.executable} "$@"\n')
     slow.chmod(0o755)
     with running(tmp_path, python=str(slow)) as service:
         until(lambda: slow_template(service) is not None, SECONDS, "the templates are loading")
@@ -100,4 +98,4 @@ def test_a_signal_while_a_template_loads_does_not_wait_for_it(tmp_path):
 
 
 def slow_template(service):
-    return next((each for each in Traces.of(service).processes if each.command.startswith("sleep 1000")), None)
+    return next((each for each in Traces.of(service).processes if each.command.startswith("sleep 60")), None)

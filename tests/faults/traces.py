@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..conftest import Service
 
@@ -16,6 +17,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 WORK = Path(f"/var/tmp/podflare_nb-{os.getuid()}")
 SUPERVISOR, INIT = "provisioning.supervisor", "podflare-nb-init"
 LOOK_AGAIN_SECONDS = 0.02
+STEADY_LOOKS = 12
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,18 @@ def until(happened: Callable[[], bool], seconds: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         select.select([], [], [], LOOK_AGAIN_SECONDS)
+
+
+def steady(look: Callable[[], T], seconds: float) -> T:
+    """What ``look`` gives once it gives the same many times in a row."""
+    seen: list[T] = []
+
+    def unchanged() -> bool:
+        seen.append(look())
+        return len(seen) >= STEADY_LOOKS and all(each == seen[-1] for each in seen[-STEADY_LOOKS:])
+
+    until(unchanged, seconds, "nothing changes any more")
+    return seen[-1]
 
 
 @dataclass(frozen=True, slots=True)
