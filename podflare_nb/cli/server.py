@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from jupyter_server.serverapp import ServerApp
@@ -111,7 +111,11 @@ def run_server(config: ServiceConfig, *, host: str, port: int, api_key: str, ver
     # Counts of the whole server, which Jupyter shows to whoever is logged in: none of a tenant's business.
     server.web_app.add_handlers(".*$", [(r"/metrics", UnknownRouteHandler)])  # type: ignore[no-untyped-call] # Jupyter's
 
+    ending = ExitStack()
+
     def on_started() -> None:
+        # Only one that ran takes its note away: another may be running on the same data directory.
+        ending.callback(running_service.remove_note, config.data_dir)
         url = f"{origin(host, server.port)}/podflare"
         running_service.write_note(config.data_dir, RunningService(url, os.getpid()))
         if config.isolation == "none":
@@ -120,10 +124,8 @@ def run_server(config: ServiceConfig, *, host: str, port: int, api_key: str, ver
         sys.stdout.flush()
 
     server.on_started = on_started
-    try:
+    with ending:
         server.start()
-    finally:
-        running_service.remove_note(config.data_dir)
     return server.exit_code
 
 

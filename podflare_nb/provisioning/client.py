@@ -157,10 +157,10 @@ class Supervisor:
     async def replace(self, dead: KernelHandle) -> KernelHandle:
         """See ``handle.KernelSource``."""
         body, fds = await self.request("replace", kernel_id=dead.kernel_id)
-        gone = self._kernels.pop(dead.kernel_id, None)
-        if gone is not None:
-            gone.release()
-            gone.ended(KernelExit("closed", "The kernel was replaced by a new one."))
+        if isinstance(dead, Kernel):
+            self._kernels.pop(dead.kernel_id, None)
+            dead.release()
+            dead.ended(KernelExit("closed", "The kernel was replaced by a new one."))
         return self._adopt(dead.template, body, fds)
 
     def _adopt(self, template: str, body: dict[str, Any], fds: list[int]) -> Kernel:
@@ -212,6 +212,8 @@ class Supervisor:
         try:
             while True:
                 self._dispatch(await receive(self._sock))
+                # Whoever waited for this answer goes first: the next datagram may tell of the end of what it got.
+                await asyncio.sleep(0)
         except (datagrams.PeerClosedError, ValueError, OSError):
             pass
         finally:

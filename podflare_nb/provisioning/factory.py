@@ -103,7 +103,7 @@ class KernelFactory:
         pool = self._pools.get(name)
         if pool is None:
             raise NotFoundError(f"There is no template {name!r}; there are: {', '.join(sorted(self._pools))}.")
-        await pool.template.ready
+        await self._revive(pool)
         limits = limits or pool.template.spec.limits
         if not env and pool.fits(limits):
             while pool.warm:
@@ -113,6 +113,7 @@ class KernelFactory:
                         kernel.jail.update(limits)
                     self._refill_soon(pool)
                     return kernel
+                self._do(kernel.kill())  # it died unnoticed: its jail goes, too
         pool.waiting += 1
         try:
             return await self._fork(pool, limits, env)
@@ -123,9 +124,17 @@ class KernelFactory:
     async def replace(self, dead: SupervisedKernel) -> SupervisedKernel:
         """A new kernel on the files and limits of one that ended, or is to end now."""
         await dead.end_process()
-        kernel = dead.successor()
+        pool = self._pools[dead.template.spec.name]
         async with self._gate:
-            await kernel.start({})
+            try:
+                return await self._succeed(dead, pool)
+            except TemplateLostError:  # it had just ended: the next attempt starts it again
+                return await self._succeed(dead, pool)
+
+    async def _succeed(self, dead: SupervisedKernel, pool: Pool) -> SupervisedKernel:
+        await self._revive(pool)
+        kernel = dead.successor(pool.template)
+        await kernel.start()
         return kernel
 
     async def _fork(self, pool: Pool, limits: Limits, env: Mapping[str, str]) -> SupervisedKernel:
@@ -147,7 +156,11 @@ class KernelFactory:
             home = self._runtime / f"home{serial}"
             home.mkdir(mode=0o700)
         kernel = SupervisedKernel(pool.template, jail, self._runtime / f"k{serial}", home)
-        await kernel.start(env)
+        try:
+            await kernel.start(env)
+        except TemplateLostError:
+            await kernel.kill()
+            raise
         return kernel
 
     async def _jail(self, pool: Pool, limits: Limits) -> Jail:
@@ -225,6 +238,8 @@ class KernelFactory:
     async def close(self) -> None:
         """End templates and warm kernels; kernels that were given out are their holders' to kill before."""
         self._closed = True
+        for task in list(self._tasks):
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         pools = list(self._pools.values())
         await asyncio.gather(*(kernel.kill() for pool in pools for kernel in pool.warm))

@@ -32,6 +32,7 @@ class Reserve:
         self._templates = templates
         self._held: dict[str, deque[KernelHandle]] = {}
         self._refilling: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -57,11 +58,18 @@ class Reserve:
                 kernel = held.popleft()
                 if not kernel.exited.done():
                     return kernel
+                self._give_up(kernel)
         return await self._source.acquire(template, limits=limits, env=env)
 
     async def replace(self, dead: KernelHandle) -> KernelHandle:
         """See ``handle.KernelSource``."""
         return await self._source.replace(dead)
+
+    def _give_up(self, dead: KernelHandle) -> None:
+        """A kernel that died while it was held: its sandbox is given back."""
+        task = asyncio.get_running_loop().create_task(dead.kill())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def _refill_soon(self, template: str) -> None:
         if template not in self._refilling and not self._closed:
@@ -88,4 +96,4 @@ class Reserve:
         await asyncio.gather(*tasks, return_exceptions=True)
         kernels = [kernel for held in self._held.values() for kernel in held]
         self._held.clear()
-        await asyncio.gather(*(kernel.kill() for kernel in kernels), return_exceptions=True)
+        await asyncio.gather(*self._ending, *(kernel.kill() for kernel in kernels), return_exceptions=True)

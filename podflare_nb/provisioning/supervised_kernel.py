@@ -58,6 +58,7 @@ class SupervisedKernel:
         self._pidfd = -1
         self._ctl: socket.socket | None = None
         self._ending: asyncio.Future[int | None]
+        self._env: Mapping[str, str] = {}
         self._ended_by_us = False
         self._oom_kills_before = jail.cgroup.oom_kills() if jail else 0
         self._watcher: asyncio.Task[None] | None = None
@@ -71,15 +72,25 @@ class SupervisedKernel:
         """What its sandbox may use."""
         return self.jail.limits if self.jail else self.template.spec.limits
 
-    def successor(self) -> SupervisedKernel:
-        """A kernel to start in the place of this one, once ended: same jail, sockets' paths and key, so that clients
-        reconnect by themselves."""
-        return SupervisedKernel(self.template, self.jail, self._directory, self._home, self.key)
+    def successor(self, template: Template) -> SupervisedKernel:
+        """A kernel to start in the place of this one, once ended: same jail and environment; same sockets' paths and
+        key, so that clients reconnect by themselves."""
+        kernel = SupervisedKernel(template, self.jail, self._directory, self._home, self.key)
+        kernel._env = self._env
+        return kernel
 
-    async def start(self, env: Mapping[str, str]) -> None:
-        """Fork it from the template and wait until it serves. Raises NoCapacityError; its jail is then closed."""
+    async def start(self, env: Mapping[str, str] | None = None) -> None:
+        """Fork it from the template and wait until it serves. ``env``: what it has beyond its template's environment.
+
+        Raises TemplateLostError, after which its jail serves for another attempt; NoCapacityError, after which the
+        jail is closed.
+        """
+        self._env = self._env if env is None else env
         try:
-            await self._start(env)
+            await self._start(self._env)
+        except TemplateLostError:
+            await self.end_process()
+            raise
         except BaseException:
             await self.kill()
             raise
@@ -103,8 +114,8 @@ class SupervisedKernel:
         cwd = WORKSPACE if self.jail else str(self._home)
         if not self.jail:
             environment["HOME"] = cwd
-        datagrams.send(self._ctl, {"op": "serve", "key": self.key, "env": environment, "cwd": cwd})
         try:
+            datagrams.send(self._ctl, {"op": "serve", "key": self.key, "env": environment, "cwd": cwd})
             async with asyncio.timeout(UP_SECONDS):
                 answer = await receive(self._ctl)
         except datagrams.PeerClosedError:

@@ -46,7 +46,7 @@ class Template:
         self._reader: asyncio.Task[None] | None = None
         self._endings: dict[str, asyncio.Future[int | None]] = {}
         self.lost = False
-        """Whether its process has ended though it was ready."""
+        """Whether its process was ended by somebody else: another one may be started in its place."""
 
     def __repr__(self) -> str:
         state = "loading" if not self.ready.done() else "failed" if self.ready.exception() else "ready"
@@ -69,6 +69,7 @@ class Template:
         try:
             self.ready.set_result(await self._start())
         except (OSError, ValueError, TemplateLostError, datagrams.PeerClosedError, TimeoutError) as error:
+            self.lost = isinstance(error, datagrams.PeerClosedError)
             reason = str(error) or (
                 "it took too long" if isinstance(error, TimeoutError) else "it ended without a word"
             )
@@ -142,9 +143,10 @@ class Template:
             self._sock.close()
             self._sock = None
         if self._process is not None and self._process.returncode is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await self._process.wait()
+            if self.ready.done():  # one that is still loading does not hear that its socket is closed
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_SECONDS):
+                        await self._process.wait()
             if self._process.returncode is None:
                 self._process.kill()
                 await self._process.wait()

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from .caller import SECONDS, Caller
-from .services import dispose, running, start
+from .services import running
 from .traces import Traces, supervisor_of
 
 ENDLESS = "import itertools\nfor n in itertools.count(): print('line', n, flush=True)"
@@ -31,27 +31,25 @@ def code_cells(notebook) -> list[dict]:
 def killed(tmp_path_factory):
     """A service that was killed in the middle of three streams, with its supervisor, and the next one on its data."""
     directory = tmp_path_factory.mktemp("service")
-    first = start(directory)
-    with Caller(first) as caller:
-        executing, showing, turning, idle = (caller.create() for _ in range(4))
-        with (
-            caller.stream(executing, ENDLESS) as lines,
-            caller.stream(showing, DISPLAYS) as displays,
-            caller.turn(turning, f"```python\n{ENDLESS}\n```") as turn,
-        ):
-            lines.until("stdout", 20)
-            displays.until("display", 5)
-            turn.until("cell-output", 3)
-            traces = Traces.of(first)
-            for pid in (supervisor_of(first).pid, first.process.pid):
-                os.kill(pid, signal.SIGKILL)
-            received = {"lines": lines.rest(), "displays": displays.rest(), "turn": turn.rest()}
-    first.process.wait(SECONDS)
-    traces.until_ended(SECONDS)
-    with running(directory, first.runtime_dir) as second, Caller(second) as caller:
-        ids = {"lines": executing, "displays": showing, "turn": turning, "idle": idle}
-        yield caller, ids, received, traces
-    dispose(first)
+    with running(directory) as first:
+        with Caller(first) as caller:
+            ids = {what: caller.create() for what in ("lines", "displays", "turn", "idle")}
+            with (
+                caller.stream(ids["lines"], ENDLESS) as lines,
+                caller.stream(ids["displays"], DISPLAYS) as displays,
+                caller.turn(ids["turn"], f"```python\n{ENDLESS}\n```") as turn,
+            ):
+                lines.until("stdout", 20)
+                displays.until("display", 5)
+                turn.until("cell-output", 3)
+                traces = Traces.of(first)
+                for pid in (supervisor_of(first).pid, first.process.pid):
+                    os.kill(pid, signal.SIGKILL)
+                received = {"lines": lines.rest(), "displays": displays.rest(), "turn": turn.rest()}
+        first.process.wait(SECONDS)
+        traces.until_ended(SECONDS)
+        with running(directory, first.runtime_dir) as second, Caller(second) as caller:
+            yield caller, ids, received, traces
 
 
 def notebook(caller, sandbox):

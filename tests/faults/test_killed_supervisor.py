@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from .caller import SECONDS, Caller
-from .services import dispose, start
+from .services import running
 from .traces import WORK, Traces, descriptors, loop_devices, supervisor_of, until
 
 BEGIN = "print('begun', flush=True)\nwhile True: pass"
@@ -16,8 +16,7 @@ BEGIN = "print('begun', flush=True)\nwhile True: pass"
 @pytest.fixture(scope="module")
 def orphaned(tmp_path_factory):
     directory = tmp_path_factory.mktemp("service")
-    service = start(directory)
-    with Caller(service) as caller:
+    with running(directory) as service, Caller(service) as caller:
         sandbox = caller.create()
         traces = Traces.of(service)
         with caller.stream(sandbox, BEGIN) as stream:
@@ -25,7 +24,6 @@ def orphaned(tmp_path_factory):
             os.kill(supervisor_of(service).pid, signal.SIGKILL)
             told = stream.rest()
         yield service, caller, sandbox, told, traces
-    dispose(service)
 
 
 def test_a_stream_ends_truthfully(orphaned):
@@ -82,3 +80,9 @@ def test_it_ends_on_sigterm(orphaned):
     service = orphaned[0]
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(SECONDS) == 0
+
+
+def test_what_the_killed_one_left_is_swept_by_the_next(orphaned, tmp_path):
+    service, _, _, _, traces = orphaned
+    with running(tmp_path, service.runtime_dir):
+        traces.until_gone(SECONDS)

@@ -93,8 +93,7 @@ async def supervisor():
     async with await Supervisor.start(templates(), **directories) as running:
         yield running
     for directory in directories.values():
-        left = [path for path in directory.iterdir() if path.name != "ids"]
-        assert left == []
+        assert list(directory.iterdir()) == []
         shutil.rmtree(directory)
 
 

@@ -214,7 +214,7 @@ async def test_clients_that_go_away_while_a_kernel_is_made_for_them_leave_nothin
             await asyncio.gather(*asking, return_exceptions=True)
             await hasty.aclose()
         await asyncio.wait_for(running.aclose(), END_SECONDS)
-    assert [path.name for directory in directories.values() for path in directory.iterdir()] == ["ids"]
+    assert [path.name for directory in directories.values() for path in directory.iterdir()] == []
 
 
 async def test_an_interrupt_reaches_the_command_that_a_cell_waits_for(kernel, client):

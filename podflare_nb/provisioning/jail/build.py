@@ -20,6 +20,7 @@ import os
 import signal
 import socket
 import struct
+from contextlib import suppress
 from typing import NoReturn
 
 from . import capabilities, seccomp
@@ -95,8 +96,10 @@ def _build(plan: JailPlan, userns: int, lifeline: int, status: int) -> NoReturn:
             os._exit(0)
         _become_init(plan, userns, lifeline)
     except BaseException as error:  # noqa: BLE001 - a fork has nobody above it: whatever it was is told, then it ends
-        os.write(status, f"{type(error).__name__}: {error}".encode()[:STATUS_BYTES])
-    os._exit(70)
+        with suppress(OSError):  # the supervisor may be gone; this copy of it must not go on in its place
+            os.write(status, f"{type(error).__name__}: {error}".encode()[:STATUS_BYTES])
+    finally:
+        os._exit(70)
 
 
 def _become_init(plan: JailPlan, userns: int, lifeline: int) -> NoReturn:

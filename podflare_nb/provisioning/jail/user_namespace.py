@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from . import syscalls
@@ -25,7 +26,9 @@ class IdSlots:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory = directory
         self._lock, block = self._claim(directory)
+        self._path = directory / f"ids-{block}"
         first = FIRST_ID + block * SLOTS_PER_BLOCK * SLOT_IDS
         self._free = deque(first + slot * SLOT_IDS for slot in range(SLOTS_PER_BLOCK))
 
@@ -35,10 +38,11 @@ class IdSlots:
             fd = os.open(directory / f"ids-{block}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                continue
-            return fd, block
+                if os.fstat(fd).st_ino == (directory / f"ids-{block}").stat().st_ino:
+                    return fd, block
+            except (BlockingIOError, FileNotFoundError):
+                pass  # taken, or just being given up by ``close``
+            os.close(fd)
         raise OSError(f"more than {BLOCKS} supervisors run on this machine")
 
     def take(self) -> int:
@@ -50,8 +54,11 @@ class IdSlots:
         self._free.append(first)
 
     def close(self) -> None:
-        """Give up the block."""
+        """Give up the block, and the directory with the last one."""
+        self._path.unlink(missing_ok=True)
         os.close(self._lock)
+        with suppress(OSError):
+            self._directory.rmdir()
 
 
 def create(owner: int) -> int:

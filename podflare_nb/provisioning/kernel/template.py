@@ -112,10 +112,10 @@ class Children:
         Which pid namespace the next child is born into is the parent's to choose (setns(2)); so one fork of this large
         process does, where joining it in the child would take another.
         """
-        if init is not None:
-            syscalls.setns(init, syscalls.CLONE_NEWPID)
         pid = -1
         try:
+            if init is not None:
+                syscalls.setns(init, syscalls.CLONE_NEWPID)
             with warnings.catch_warnings():
                 # Since 3.12 Python warns of threads of C libraries (OpenBLAS), which handle the fork themselves.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -153,9 +153,16 @@ class Children:
 
 def _spawn(control: socket.socket, app: TemplateApp, order: datagrams.Datagram, children: Children) -> None:
     rest = order.fds[len(CHANNELS) + 1 :]
-    if children.fork(order.body["kernel_id"], rest[0] if rest else None) == 0:
-        children.forget()
-        _become_kernel(control, app, order.body, order.fds)
+    try:
+        pid = children.fork(order.body["kernel_id"], rest[0] if rest else None)
+    except OSError as error:  # the jail has ended, or there is no memory: this kernel's trouble, not the template's
+        datagrams.send(control, {"event": "ended", "kernel_id": order.body["kernel_id"], "status": FAILED << 8})
+        with socket.socket(fileno=order.fds.pop(len(CHANNELS))) as ctl, contextlib.suppress(datagrams.PeerClosedError):
+            datagrams.send(ctl, {"event": "failed", "error": f"it could not be forked: {error}", "where": "fork"})
+    else:
+        if pid == 0:
+            children.forget()
+            _become_kernel(control, app, order.body, order.fds)
     order.close_fds()
 
 

@@ -173,7 +173,9 @@ class Template:
         ctl = Channel(ours)
         serve = {"op": "serve", "key": key, "env": {**self.env, "HOME": str(home), **(env or {})}}
         ctl.send({**serve, "cwd": cwd or str(home)})
-        assert self.control.receive()["kernel_id"] == kernel_id
+        while (told := self.control.receive())["event"] != "spawned":
+            pass  # the end of an earlier one
+        assert told["kernel_id"] == kernel_id
         up = ctl.receive()
         if up["event"] != "up":
             ours.close()
