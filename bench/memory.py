@@ -33,14 +33,17 @@ def private_kib(pid: int) -> int:
 
 
 def jails(root: int) -> dict[str, list[int]]:
-    """The descendants of a process that are in pid namespaces other than its own, by namespace: one is one jail."""
+    """The descendants of a process that are in pid namespaces other than its own, by namespace: one is one jail.
+
+    Without those that are built and wait for a kernel: nothing but their pid 1 runs there.
+    """
     own = _namespace(root)
     found: dict[str, list[int]] = defaultdict(list)
     for pid in children(root):
         namespace = _namespace(pid)
         if namespace is not None and namespace != own:
             found[namespace].append(pid)
-    return found
+    return {namespace: pids for namespace, pids in found.items() if len(pids) > 1}
 
 
 def jail_mib(pids: list[int]) -> float:
