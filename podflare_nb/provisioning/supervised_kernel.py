@@ -9,7 +9,6 @@ import secrets
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +51,6 @@ class SupervisedKernel:
         self.key = key or secrets.token_hex(32)
         self.exited: asyncio.Future[KernelExit] = asyncio.get_running_loop().create_future()
         self.pid = 0
-        self.born = time.monotonic()
         self._directory = directory
         self._home = home
         self._pidfd = -1

@@ -1,9 +1,7 @@
 """A real supervisor, and a plain client of one kernel."""
 
 import asyncio
-import os
 import shutil
-import signal
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,7 +107,3 @@ async def client(kernel):
     connected = KernelClient(kernel)
     yield connected
     connected.close()
-
-
-def kill_hard(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)

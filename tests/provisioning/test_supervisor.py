@@ -89,6 +89,19 @@ async def test_a_replaced_kernel_has_the_files_but_not_the_variables(supervisor,
         await successor.kill()
 
 
+async def test_a_replaced_kernel_has_the_environment_of_the_one_before(supervisor):
+    first = await supervisor.acquire("python-minimal", env={"GREETING": "hello"})
+    os.kill(first.pid, signal.SIGKILL)
+    await end_of(first)
+    successor = await supervisor.replace(first)
+    asking = KernelClient(successor)
+    try:
+        assert (await asking.run("import os; print(os.environ['GREETING'])")).text == "hello\n"
+    finally:
+        asking.close()
+        await successor.kill()
+
+
 async def test_processes_of_a_dead_kernel_do_not_outlive_its_replacement(supervisor, kernel, client):
     await client.run("import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
     os.kill(kernel.pid, signal.SIGKILL)
