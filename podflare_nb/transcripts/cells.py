@@ -1,141 +1,119 @@
-"""Cells, folded from records: what was asked, what came out, how it ended, who did it.
+"""Cells, folded from records to an index: of each cell, where in the journal its records stand, and no more.
 
-Pure and incremental: ``Cells`` takes one record at a time, and a cell's ``version`` tells whether it changed
-since it was last looked at. A cell that failed is tagged ``raises-exception``, so that the notebook runs
-again from top to bottom; one that had to be stopped or that ended its kernel is tagged ``skip-execution``,
-too, because running it again would hang, or end, the run. Below are ``outputs``; ``notebook`` stands above.
+Pure and incremental: ``Cells`` takes one record at a time, with its place. What a cell holds (source, text,
+outputs of any size) stays in the journal, from which ``views`` reads it back; so a notebook in memory is some
+hundred bytes for each cell, whatever was shown. ``version`` of a cell tells whether it changed: it is the
+place of the last record that did it. Below are ``endings`` and ``outputs``; ``notebook`` stands above.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from array import array
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .header import SCHEMA
-from .outputs import Output, OutputArea, clean_bundle, clean_count, clean_json, clean_output, clean_text, error, stream
+from .endings import ending_outputs
+from .outputs import clean_json, clean_output, clean_text
 
 Record = Mapping[str, Any]
+Place = tuple[int, int]
+"""Where a record stands in the journal: its begin and its end."""
 
 NOT_CELL_ID = re.compile(r"[^a-zA-Z0-9_-]")
 CELL_ID_LENGTH = 64
 
-STOPPED = {
-    "interrupted": ("KeyboardInterrupt", "The code was interrupted."),
-    "timeout": ("TimeoutError", "The code was ended at its deadline."),
-    "died": ("KernelDied", "The kernel ended while this ran."),
-}
-"""Statuses of cells that did not end by themselves, and the error that is shown when the kernel gave none."""
+NEAR = 1024
+"""Records of a cell that are this near to each other (bytes) are one run; what stands between is read over."""
+
+MOST_DISPLAYS = 50_000
+"""Displays with an id whose updates are followed; a kernel that makes more of them has some not updated."""
 
 
-def iso(seconds: float) -> str:
-    """Format a time as the notebook has it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+class Cell:
+    """What is known of a cell without reading it. Changed only through ``Cells``."""
 
+    __slots__ = (
+        "branch",
+        "extras",
+        "id",
+        "is_code",
+        "owner",
+        "recorded_id",
+        "running",
+        "runs",
+        "seq",
+        "updates",
+        "version",
+    )
 
-def present(**values: Any) -> dict[str, Any]:
-    """Keep what applies."""
-    return {key: value for key, value in values.items() if value is not None}
-
-
-class MarkdownCell:
-    """Prose: a message, an answer, or a notice of the service."""
-
-    def __init__(self, cell_id: str, text: str, stamp: dict[str, Any]) -> None:
+    def __init__(self, cell_id: str, recorded_id: str, seq: int, owner: object, *, is_code: bool) -> None:
         self.id = cell_id
+        self.recorded_id = recorded_id
+        self.seq = seq
+        self.owner = owner
+        self.is_code = is_code
+        self.running = is_code
         self.version = 0
-        self._pieces = [text]
-        self._stamp = stamp
+        self.branch: str | None = None
+        """The sandbox in which it ran, if that was merged into this one."""
+        self.runs: array[int] = array("Q")
+        """Begin and end of each stretch of the journal that holds its records (and maybe others')."""
+        self.extras: tuple[tuple[int, Record], ...] = ()
+        """Records that the journal does not have (an end that the service's end means), and where they belong."""
+        self.updates: dict[str, Place] | None = None
+        """The last update of each of its displays that had one, by the display's key."""
 
-    def append(self, text: str) -> None:
-        """Add a piece to the text."""
-        self._pieces.append(text)
-        self.version += 1
+    def __repr__(self) -> str:
+        return f"<Cell {self.id} in {len(self.runs) // 2} runs>"
 
-    def view(self) -> dict[str, Any]:
-        """Give the cell as nbformat has it."""
-        self._pieces = ["".join(self._pieces)]
-        return {
-            "cell_type": "markdown",
-            "id": self.id,
-            "metadata": {"podflare_nb": dict(self._stamp)},
-            "source": self._pieces[0],
-        }
+    def owned_by(self, owner: object) -> Cell:
+        """Give a copy that its owner may change; the old one stays as it is, for whoever holds it."""
+        twin = copy.copy(self)
+        twin.owner, twin.runs = owner, self.runs[:]
+        twin.updates = None if self.updates is None else dict(self.updates)
+        return twin
 
-
-class CodeCell:
-    """One execution with its outputs. ``end`` is None while it runs."""
-
-    def __init__(self, cell_id: str, source: str, stamp: dict[str, Any]) -> None:
-        self.id = cell_id
-        self.version = 0
-        self.outputs = OutputArea()
-        self._source = source
-        self._stamp = stamp
-        self._end: Record | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether its end has not been recorded."""
-        return self._end is None
-
-    def finish(self, record: Record) -> None:
-        """Take the end, and say in the outputs what they would not tell by themselves."""
-        self._end = record = clean_json(dict(record))
-        self.version += 1
-        status, message = record.get("status"), record.get("message")
-        if truncation := record.get("truncation"):
-            produced, kept = truncation["produced_bytes"], truncation["kept_bytes"]
-            sentence = f"[output truncated: {produced:,} bytes were produced, {kept:,} were kept]\n"
-            self.outputs.add(stream("stderr", sentence))
-        if status in STOPPED and not any(item["output_type"] == "error" for item in self.outputs.items):
-            ename, sentence = STOPPED[status]
-            self.outputs.add(error(ename, message or sentence))
-
-    def view(self) -> dict[str, Any]:
-        """Give the cell as nbformat has it."""
-        end: Record = self._end or {}
-        count = clean_count(end.get("execution_count"))
-        outputs = self.outputs.view()
-        for item in outputs:
-            if item["output_type"] == "execute_result" and item["execution_count"] is None:
-                item["execution_count"] = count
-        return {
-            "cell_type": "code",
-            "execution_count": count,
-            "id": self.id,
-            "metadata": self._metadata(end),
-            "outputs": outputs,
-            "source": self._source,
-        }
-
-    def _metadata(self, end: Record) -> dict[str, Any]:
-        status = end.get("status", "running")
-        exit_code = end.get("exit_code")
-        preserved = end.get("state_preserved", True)
-        metadata: dict[str, Any] = {
-            "podflare_nb": {
-                **self._stamp,
-                "status": status,
-                **present(
-                    exit_code=exit_code,
-                    message=end.get("message"),
-                    truncated=end.get("truncation"),
-                    state_preserved=None if preserved else False,
-                ),
-            }
-        }
-        if timing := end.get("timing"):
-            metadata["execution"] = dict(timing)
-        if status in STOPPED:
-            metadata["tags"] = ["raises-exception", "skip-execution"]
-        elif status == "error" or exit_code:
-            metadata["tags"] = ["raises-exception"]
-        return metadata
+    def extend(self, place: Place) -> None:
+        """Add the place of a record of its own."""
+        begin, end = place
+        if self.runs and begin - self.runs[-1] <= NEAR:
+            self.runs[-1] = end
+        else:
+            self.runs.extend(place)
 
 
-Cell = MarkdownCell | CodeCell
+class Displays:
+    """Which cells (by number) showed a display of an id, up to MOST_DISPLAYS; ``untracked`` counts the rest."""
+
+    def __init__(self) -> None:
+        self.untracked = 0
+        self._tracked = 0
+        self._cells: dict[str, dict[int, None]] = {}
+
+    def clone(self) -> Displays:
+        """Make another that goes its own way."""
+        twin = Displays()
+        twin.untracked, twin._tracked = self.untracked, self._tracked
+        twin._cells = {key: shown.copy() for key, shown in self._cells.items()}
+        return twin
+
+    def add(self, key: str, cell: int) -> None:
+        """Say that a cell shows one."""
+        shown = self._cells.get(key, {})
+        if cell in shown:
+            return
+        if self._tracked >= MOST_DISPLAYS:
+            self.untracked += 1
+            return
+        self._cells.setdefault(key, shown)[cell] = None
+        self._tracked += 1
+
+    def cells_of(self, key: str) -> Iterable[int]:
+        """Give the cells that showed one."""
+        return self._cells.get(key, ())
 
 
 class Cells:
@@ -143,72 +121,107 @@ class Cells:
 
     def __init__(self) -> None:
         self.all: list[Cell] = []
-        self._by_id: dict[str, Cell] = {}
+        self.displays = Displays()
+        self._owner = object()
+        self._index: dict[str, int] = {}
         self._taken: dict[str, int] = {}
-        self._displays: dict[str, list[tuple[CodeCell, Output]]] = {}
 
-    def add_markdown(self, record: Record) -> None:
-        """Fold ``{"t": "markdown", "cell", "text", "by"}``."""
-        cell = MarkdownCell(self._unique_id(record["cell"]), clean_text(record["text"]), self._stamp(record))
-        self._put(record["cell"], cell)
+    def frozen(self) -> list[Cell]:
+        """Give the cells as they are; later changes are made to copies."""
+        self._owner = object()
+        return self.all.copy()
 
-    def append_text(self, record: Record) -> None:
+    def clone(self) -> Cells:
+        """Make another that goes its own way; costs some microseconds for each hundred cells."""
+        twin = Cells()
+        twin.all = self.frozen()
+        twin.displays = self.displays.clone()
+        twin._index, twin._taken = self._index.copy(), self._taken.copy()
+        return twin
+
+    def begin(self, record: Record, place: Place) -> None:
+        """Fold ``{"t": "markdown", "cell", "text", "by"}`` or ``{"t": "start", "cell", "source", "by"}``."""
+        is_code = record["t"] == "start"
+        clean_text(record["source" if is_code else "text"])
+        {**clean_json(record["by"])}
+        self._put(record["cell"], place, is_code=is_code)
+
+    def append_text(self, record: Record, place: Place) -> None:
         """Fold ``{"t": "text", "cell", "text"}``."""
-        cell = self._by_id.get(record["cell"])
-        if isinstance(cell, MarkdownCell):
-            cell.append(clean_text(record["text"]))
-        else:
-            self.add_markdown({**record, "by": {"role": "assistant", "incomplete": True}})
+        clean_text(record["text"])
+        _add(self._find(record["cell"], is_code=False), place)
 
-    def start(self, record: Record) -> CodeCell:
-        """Fold ``{"t": "start", "cell", "source", "by"}``."""
-        cell = CodeCell(self._unique_id(record["cell"]), clean_text(record["source"]), self._stamp(record))
-        self._put(record["cell"], cell)
+    def output(self, record: Record, place: Place) -> None:
+        """Fold ``{"t": "out", "cell", "out"}`` and ``{"t": "over", "cell", "budget"}``."""
+        raw = record.get("out", {}) if record["t"] == "over" else record["out"]
+        kind, key = raw.get("output_type"), display_key(raw)
+        cell = self._find(record["cell"], is_code=True)
+        if kind == "update_display_data":
+            cell.version = place[1]
+            for index in self.displays.cells_of(key or ""):
+                shown = self._own(index)
+                shown.updates = shown.updates or {}
+                shown.updates[key or ""] = place
+                shown.version = place[1]
+            return
+        _add(cell, place)
+        if key is not None and clean_output(raw) is not None:
+            self.displays.add(key, self._index[record["cell"]])
+
+    def end(self, record: Record, place: Place) -> None:
+        """Fold ``{"t": "end", "cell", "status", ...}``."""
+        ending_outputs(record, has_error=False)  # raises for one that cannot be read
+        clean_json(dict(record))
+        cell = self._find(record["cell"], is_code=True)
+        _add(cell, place)
+        cell.running = False
+
+    def add_notice(self, cell_id: str, record: Record, place: Place) -> None:
+        """Add a markdown cell that the journal does not have as one."""
+        cell = self._put(cell_id, None, is_code=False)
+        cell.extras = ((place[1], {"t": "markdown", "cell": cell_id, **record}),)
+        cell.version = place[1]
+
+    def end_running(self, message: str, place: Place, since: int = 0) -> None:
+        """End whatever has no end, from number ``since`` on: the service or the sandbox ended under it."""
+        for index in range(since, len(self.all)):
+            if self.all[index].running:
+                cell = self._own(index)
+                end = {"t": "end", "cell": cell.recorded_id, "status": "died", "message": message}
+                cell.extras += ((place[1], {**end, "state_preserved": False}),)
+                cell.running, cell.version = False, place[1]
+
+    def set_branch(self, begin: int, branch: str, place: Place) -> list[str]:
+        """Say of the cells from number ``begin`` on in which branch they ran, where that is not said; their ids."""
+        for index in range(begin, len(self.all)):
+            if self.all[index].branch is None:
+                cell = self._own(index)
+                cell.branch, cell.version = branch, place[1]
+        return [cell.id for cell in self.all[begin:]]
+
+    def __contains__(self, recorded_id: str) -> bool:
+        return recorded_id in self._index
+
+    def _find(self, recorded_id: str, *, is_code: bool) -> Cell:
+        """Find the cell; if its begin was lost, one that says so takes its place."""
+        index = self._index.get(recorded_id)
+        if index is None or self.all[index].is_code != is_code:
+            return self._put(recorded_id, None, is_code=is_code)
+        return self._own(index)
+
+    def _own(self, index: int) -> Cell:
+        cell = self.all[index]
+        if cell.owner is not self._owner:
+            cell = self.all[index] = cell.owned_by(self._owner)
         return cell
 
-    def output(self, record: Record) -> None:
-        """Fold ``{"t": "out", "cell", "out"}``."""
-        raw = record["out"]
-        kind = raw.get("output_type")
-        cell = self._code_cell(record)
-        if kind == "clear_output":
-            cell.outputs.clear(wait=bool(raw.get("wait")))
-        elif kind == "update_display_data":
-            self._update_displays(raw)
-        elif (clean := clean_output(raw)) is not None:
-            held = cell.outputs.add(clean)
-            if (name := _display_id(raw)) is not None:
-                self._displays.setdefault(name, []).append((cell, held))
-        cell.version += 1
-
-    def end(self, record: Record) -> None:
-        """Fold ``{"t": "end", "cell", "status", ...}``."""
-        self._code_cell(record).finish(record)
-
-    def end_running(self, message: str) -> None:
-        """End whatever has no end: the service or the sandbox ended under it."""
-        for cell in self.all:
-            if isinstance(cell, CodeCell) and cell.running:
-                cell.finish({"status": "died", "message": message, "state_preserved": False})
-
-    def _update_displays(self, raw: Record) -> None:
-        for cell, held in self._displays.get(_display_id(raw) or "", ()):
-            held.update(clean_bundle(raw))
-            cell.version += 1
-
-    def _code_cell(self, record: Record) -> CodeCell:
-        """Find the cell; if its start was lost, one that says so takes its place."""
-        cell = self._by_id.get(record["cell"])
-        if isinstance(cell, CodeCell):
-            return cell
-        return self.start({**record, "source": "", "by": {"incomplete": True}})
-
-    def _put(self, recorded_id: str, cell: Cell) -> None:
-        self._by_id[recorded_id] = cell
+    def _put(self, recorded_id: str, place: Place | None, *, is_code: bool) -> Cell:
+        cell = Cell(self._unique_id(recorded_id), recorded_id, len(self.all), self._owner, is_code=is_code)
+        self._index[recorded_id] = len(self.all)
         self.all.append(cell)
-
-    def _stamp(self, record: Record) -> dict[str, Any]:
-        return {"schema": SCHEMA, "seq": len(self.all), **clean_json(record["by"])}
+        if place is not None:
+            _add(cell, place)
+        return cell
 
     def _unique_id(self, recorded: str) -> str:
         """Make a valid id that no other cell has.
@@ -221,11 +234,22 @@ class Cells:
             self._taken[base] += 1
             suffix = f"-{self._taken[base]}"
             unique = base[: CELL_ID_LENGTH - len(suffix)] + suffix
+        unique = recorded if unique == recorded else unique  # the very string: it is held once
         self._taken[unique] = 1
         return unique
 
 
-def _display_id(raw: Record) -> str | None:
+def display_key(raw: Record) -> str | None:
+    """Give what a display is known by: its id, or the digest of one that is longer than ids are."""
     transient = raw.get("transient")
     name = transient.get("display_id") if isinstance(transient, Mapping) else None
-    return name if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return None
+    if len(name) <= CELL_ID_LENGTH:
+        return name
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest() + "#"
+
+
+def _add(cell: Cell, place: Place) -> None:
+    cell.extend(place)
+    cell.version = place[1]

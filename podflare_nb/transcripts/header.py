@@ -1,12 +1,13 @@
 """What is known of a transcript from its first moment: whose it is, and what its notebook runs on.
 
-The header is the journal's first record, so that a transcript explains itself without any other book.
+The header is the journal's first record, so that a transcript explains itself without any other book. A branch
+has its parent's records before its own header, which a small file beside the journal repeats (``store``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,17 @@ SCHEMA = 1
 
 PYTHON_KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 PYTHON_LANGUAGE_INFO = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedFrom:
+    """Where a branch comes from: the parent, its last ended turn, its cells at the time, and the time
+    (seconds since the epoch). ``Transcript.position`` of the parent gives turn and cells."""
+
+    sandbox_id: str
+    turn_id: str | None
+    cells: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +43,10 @@ class TranscriptHeader:
     created_at: datetime
     kernelspec: Mapping[str, Any] = field(default_factory=lambda: dict(PYTHON_KERNELSPEC))
     language_info: Mapping[str, Any] = field(default_factory=lambda: dict(PYTHON_LANGUAGE_INFO))
-    forked_from: str | None = None
+    forked_from: ForkedFrom | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """Make the journal's first record."""
+        """Make the first record that this transcript adds to its journal."""
         return {
             "t": "transcript",
             "schema": SCHEMA,
@@ -45,7 +57,7 @@ class TranscriptHeader:
             "created_at": self.created_at.timestamp(),
             "kernelspec": dict(self.kernelspec),
             "language_info": dict(self.language_info),
-            "forked_from": self.forked_from,
+            "forked_from": None if self.forked_from is None else asdict(self.forked_from),
         }
 
 
@@ -62,6 +74,7 @@ def header_of(sandbox_id: str, record: Mapping[str, Any] | None) -> TranscriptHe
 
 
 def _parsed(record: Mapping[str, Any]) -> TranscriptHeader:
+    origin = record["forked_from"]
     return TranscriptHeader(
         sandbox_id=str(record["sandbox_id"]),
         tenant_id=str(record["tenant_id"]),
@@ -70,5 +83,5 @@ def _parsed(record: Mapping[str, Any]) -> TranscriptHeader:
         created_at=datetime.fromtimestamp(record["created_at"], UTC),
         kernelspec=dict(record["kernelspec"]),
         language_info=dict(record["language_info"]),
-        forked_from=record["forked_from"],
+        forked_from=None if origin is None else ForkedFrom(**origin),
     )

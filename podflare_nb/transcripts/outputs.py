@@ -1,7 +1,7 @@
-"""A kernel's outputs as valid nbformat ones, and the area of a cell in which they gather.
+"""A kernel's outputs as valid nbformat ones.
 
 Kernels are their tenants': anything may arrive here (numbers where texts belong, NaN, lone surrogates, JSON a
-thousand levels deep), and the notebook must be valid all the same. Pure; ``cells`` stands above.
+thousand levels deep), and the notebook must be valid all the same. Pure; ``cells`` and ``views`` stand above.
 """
 
 from __future__ import annotations
@@ -16,53 +16,6 @@ Output = dict[str, Any]
 
 JSON_MIME = re.compile(r"^application/(.*\+)?json$")
 MAX_DEPTH = 100
-
-
-class OutputArea:
-    """The outputs of one cell.
-
-    A stream's ``text`` is kept in pieces until it is read: joining at each piece would make a million small
-    prints quadratic.
-    """
-
-    __slots__ = ("_clear_before_next", "items")
-
-    def __init__(self) -> None:
-        self.items: list[Output] = []
-        self._clear_before_next = False
-
-    def add(self, output: Output) -> Output:
-        """Add a clean output; returns the one that holds it now (adjacent streams of a name are merged)."""
-        self._clear_if_waiting()
-        if output["output_type"] == "stream" and self.items:
-            last = self.items[-1]
-            if last["output_type"] == "stream" and last["name"] == output["name"]:
-                last["text"].extend(output["text"])
-                return last
-        self.items.append(output)
-        return output
-
-    def clear(self, *, wait: bool) -> None:
-        """Remove all outputs, at once or when the next one comes."""
-        self._clear_before_next = True
-        if not wait:
-            self._clear_if_waiting()
-
-    def view(self) -> list[Output]:
-        """Give the outputs as nbformat has them; later changes do not show in it."""
-        return [_view(item) for item in self.items]
-
-    def _clear_if_waiting(self) -> None:
-        if self._clear_before_next:
-            self.items.clear()
-            self._clear_before_next = False
-
-
-def _view(item: Output) -> Output:
-    if item["output_type"] == "stream":
-        item["text"] = ["".join(item["text"])]
-        return {**item, "text": item["text"][0]}
-    return dict(item)
 
 
 def clean_output(raw: Mapping[str, Any]) -> Output | None:
@@ -81,8 +34,8 @@ def clean_output(raw: Mapping[str, Any]) -> Output | None:
 
 
 def stream(name: str, text: Any) -> Output:
-    """Make a stream output (in pieces, for an OutputArea)."""
-    return {"output_type": "stream", "name": name, "text": [clean_text(text)]}
+    """Make a stream output."""
+    return {"output_type": "stream", "name": name, "text": clean_text(text)}
 
 
 def error(ename: Any, evalue: Any, traceback: Any = None) -> Output:

@@ -1,7 +1,7 @@
 """What a sandbox's executions say, as records of its transcript.
 
 Stands on ``sandboxes.execution``'s protocol, which the sandbox calls in order and before any client is told;
-what is recorded is everything that it is given. ``cells`` reads the records back.
+what is recorded is everything that it is given, up to the transcript's budget. ``cells`` reads the records back.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..sandboxes.execution import ExecutionRequest, ExecutionResult, ExecutionTiming, Output
+from .journal import encode
 from .transcript import Transcript
 
 
@@ -19,6 +20,8 @@ class Recorder:
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
         self._unrecorded: set[str] = set()
+        self._over: dict[str, tuple[int, int]] = {}
+        """Outputs and their bytes that went over the budget, of each cell that has some."""
 
     def execution_started(self, cell_id: str, request: ExecutionRequest, source: str) -> None:
         """Record the cell with its source and who ran it."""
@@ -31,9 +34,17 @@ class Recorder:
         )
 
     def execution_output(self, cell_id: str, output: Output) -> None:
-        """Record one output as it came."""
-        if cell_id not in self._unrecorded:
+        """Record one output as it came; over the budget, that there was one."""
+        if cell_id in self._unrecorded:
+            return
+        budget = self._transcript.budget
+        if self._transcript.journal.end < budget:
             self._transcript.record({"t": "out", "cell": cell_id, "out": output})
+            return
+        if cell_id not in self._over:
+            self._transcript.record({"t": "over", "cell": cell_id, "budget": budget})
+        outputs, size = self._over.get(cell_id, (0, 0))
+        self._over[cell_id] = outputs + 1, size + len(encode(output))
 
     def execution_ended(self, cell_id: str, result: ExecutionResult) -> None:
         """Record how it ended."""
@@ -58,6 +69,8 @@ class Recorder:
                 "produced_bytes": result.truncation.produced_bytes,
                 "kept_bytes": result.truncation.kept_bytes,
             }
+        if (over := self._over.get(cell_id)) is not None:
+            record["over"] = {"budget": self._transcript.budget, "outputs": over[0], "bytes": over[1]}
         self._transcript.record(record)
 
 

@@ -2,62 +2,82 @@
 
 Recording is synchronous and happens on the event loop, an append to the journal each (``journal`` tells what
 that guarantees). The .ipynb beside it follows within a second in a worker thread, and at once when somebody
-reads.
+reads (``reading``). A branch's transcript has its parent's journal up to the fork as its own (``store.fork``).
 ``chat`` and ``recorder`` stand above; ``store`` makes transcripts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import ConflictError, NotFoundError
 from ..protocol.provenance import Model
 from ..protocol.states import CellRole, TurnStatus
 from .header import TranscriptHeader
 from .journal import Journal
 from .notebook import shortened
-from .projection import JOURNAL, Projection
-from .turns import Turn
+from .position import Ancestor, Position, parting
+from .projection import Projection
+from .reading import Readable
 from .upkeep import Upkeep
 
 TITLE_LENGTH = 80
 
 _OPENS = {"start": "cell", "turn": "turn_id"}
 _ENDS = {"end": "cell", "turn-end": "turn_id"}
+_FENCE = ("```", "~~~")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What transcripts of a store share. ``clock`` in seconds since the epoch; ``worker`` is one thread."""
+    """What transcripts of a store share.
+
+    ``clock`` in seconds since the epoch; ``worker`` is one thread; ``budget`` is how many bytes a journal may
+    have until outputs are told of instead of recorded.
+    """
 
     clock: Callable[[], float]
     new_cell_id: Callable[[], str]
     worker: Executor
+    budget: int
     on_end: Callable[[], object]
 
 
-class Transcript:
+class Transcript(Readable):
     """One writer: the server process that holds the sandbox. Methods are called on the event loop.
 
     Recording never raises for what a disk or a kernel does. Recording into a transcript that was opened from
     disk takes it up again: what a killed server left running is recorded as ended first. That may raise
     OSError, and ConflictError if another process writes it.
+    ``lineage`` names the sandboxes whose records the journal holds, this one last.
     """
 
-    def __init__(self, directory: Path, header: TranscriptHeader, *, live: bool, surroundings: Surroundings) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        header: TranscriptHeader,
+        lineage: Sequence[Ancestor],
+        *,
+        live: bool,
+        surroundings: Surroundings,
+    ) -> None:
+        super().__init__(Projection(directory, header, live=live))
         self.header = header
+        self.lineage = tuple(lineage)
         self.title: str | None = None
         """The first message of a user, shortened; for lists of sandboxes."""
         self.clock = surroundings.clock
         self.new_cell_id = surroundings.new_cell_id
-        self._journal = Journal(directory / JOURNAL)
-        self._projection = Projection(directory, header, live=live)
+        self.journal = Journal(directory)
+        self.budget = surroundings.budget
+        self._position = Position(None if live else directory)
         self._running: set[str] = set()
-        self._upkeep = Upkeep(self._journal, self._projection, surroundings.worker, is_idle=lambda: not self._running)
+        self._upkeep = Upkeep(self.journal, self._projection, surroundings.worker, is_idle=lambda: not self._running)
         self._on_end = surroundings.on_end
         self._finishing: Future[None] | None = None
 
@@ -69,7 +89,8 @@ class Transcript:
         """Append one record to the journal; False if it was lost, which the notebook will tell."""
         if not self._projection.live and self._finishing is None:
             self._take_up()
-        recorded = self._journal.append(record)
+        recorded = self.journal.append(record)
+        self._position.record(record)
         kind = record["t"]
         if kind in _OPENS:
             self._running.add(record[_OPENS[kind]])
@@ -78,7 +99,7 @@ class Transcript:
         if self._finishing is None:
             self._upkeep.changed()
         else:
-            self._journal.release()  # a late word after the end; readers find it in the journal
+            self.journal.release()  # a late word after the end; readers find it in the journal
         return recorded
 
     def begin_turn(  # noqa: PLR0913  # who did it, all by keyword
@@ -143,17 +164,55 @@ class Transcript:
         if self._finishing is None:
             self._upkeep.sync()
 
-    async def turns(self) -> list[Turn]:
-        """List all turns, oldest first."""
-        return await asyncio.to_thread(self._projection.turns)
+    def position(self) -> tuple[str | None, int]:
+        """Give the last turn that ended (None before the first), and how many cells there are now."""
+        return next(reversed(self._position.turns), None), self._position.cells
 
-    async def notebook(self) -> dict[str, Any]:
-        """Give the notebook now, as plain JSON of nbformat 4.5."""
-        return await asyncio.to_thread(self._projection.node)
+    def merge(self, winner: Transcript, *, losers: Sequence[str]) -> None:
+        """Append what ``winner`` has since it parted from this, with its provenance on each cell.
 
-    async def ipynb(self) -> bytes:
-        """Give the notebook now, as the bytes of its .ipynb; the file is brought up to date, too."""
-        return await asyncio.to_thread(self._projection.ipynb)
+        The winner is of the same family: a branch of this, one of a branch's branches, a sibling or an ancestor.
+        It may be live (end it afterwards) or ended. ``losers`` are sandbox ids, for the notebook to name. Large
+        outputs are not copied; work grows with the number of segments. Raises ConflictError for itself and for
+        a stranger.
+        """
+        if winner.lineage == self.lineage or winner.lineage[0] != self.lineage[0]:
+            raise ConflictError(f"{winner.header.sandbox_id} is no branch of the family of {self.header.sandbox_id}.")
+        parted, own = parting(winner.lineage, self.lineage)
+        told = {"winner": winner.header.sandbox_id, "of": own, "losers": list(losers), "at": self.clock()}
+        before = self._position.copy()
+        self.record({"t": "merge", **told})
+        self._upkeep.sync()  # what is shared now is not written any more
+        winner._upkeep.sync()
+        self.journal.adopt(winner.journal, parted.begin)
+        before.merge(winner._position, parted.cells)
+        self._position = before
+        self.record({"t": "merged", **told})
+        self._upkeep.sync()
+
+    def rewind(self, turn_id: str, *, branch: str) -> None:
+        """Take back everything after a turn; ``branch`` is the sandbox whose notebook keeps it (fork it before).
+
+        The journal keeps it, too; the notebook does not show it any more, and says so in its metadata. Raises
+        NotFoundError for a turn that has not ended here, or was taken back.
+        """
+        if turn_id not in self._position.turns:
+            known = ", ".join(list(self._position.turns)[-10:]) or "none"
+            raise NotFoundError(f"There is no turn {turn_id!r} to go back to; turns that have ended here: {known}.")
+        sandbox_id = self.header.sandbox_id
+        told = {"turn_id": turn_id, "branch": branch, "sandbox_id": sandbox_id, "at": self.clock()}
+        self.record({"t": "rewind", **told})
+        self._position.rewind(turn_id)
+        self._running.clear()
+        self._upkeep.sync()
+
+    def inherit(self, parent: Transcript) -> None:
+        """For the store: begin where the parent is, with a journal that is the same up to here."""
+        self.title = parent.title
+        self._position = parent._position.copy()
+        self.journal.lost = parent.journal.lost
+        self._projection.inherit(parent._projection)
+        self._upkeep.inherited()
 
     def end(self, reason: str | None = None, message: str | None = None) -> None:
         """Record why the sandbox is over and let go of the journal; the rest is done in the worker thread.
@@ -162,9 +221,11 @@ class Transcript:
         """
         if self._finishing is not None:
             return
+        is_a_copy = len(self.lineage) > 1 and self._position.cells == self.lineage[-1].cells
         self.record({"t": "closed", "at": self.clock(), "reason": reason, "message": message})
         self._running.clear()
-        self._finishing = self._upkeep.finish()
+        # A branch that did nothing needs no file with all that its parent's has; whoever reads it has one made.
+        self._finishing = self._upkeep.finish(write_file=not is_a_copy)
         self._projection.live = False
         self._on_end()
 
@@ -177,21 +238,22 @@ class Transcript:
     def abandon(self) -> None:
         """Let go of files and timers without a word in the journal (its directory is going away)."""
         self._upkeep.stop()
-        self._journal.release()
+        self.journal.release()
 
     def _take_up(self) -> None:
         """Become the writer of a transcript from disk."""
-        torn = self._journal.open()
+        torn = self.journal.open()
         self._projection.live = True
         if torn:
-            self._journal.append({"t": "torn", "bytes": torn})
+            self.journal.append({"t": "torn", "bytes": torn})
         if self._projection.has_running():
-            self._journal.append({"t": "recovered", "at": self.clock()})
+            self.journal.append({"t": "recovered", "at": self.clock()})
 
 
 def title_of(message: str) -> str | None:
-    """Make the one line that names a sandbox in a list."""
-    return shortened(" ".join(message.split()), TITLE_LENGTH) or None
+    """Make the one line that names a sandbox in a list; the fences of code in a message are left out."""
+    lines = [line for line in message.splitlines() if not line.lstrip().startswith(_FENCE)]
+    return shortened(" ".join(" ".join(lines).split()), TITLE_LENGTH) or None
 
 
 def _stamp(

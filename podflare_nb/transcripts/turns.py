@@ -12,7 +12,10 @@ from ..protocol.states import TurnStatus
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """``usage`` is ``{"input_tokens", "output_tokens", "requests"}`` as far as the agent told."""
+    """``usage`` is ``{"input_tokens", "output_tokens", "requests"}`` as far as the agent told.
+
+    ``branch`` is the sandbox in which it was, if that was merged into the one whose transcript this is of.
+    """
 
     turn_id: str
     status: TurnStatus
@@ -22,3 +25,4 @@ class Turn:
     ended_at: datetime | None = None
     usage: dict[str, Any] | None = None
     error: str | None = None
+    branch: str | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from podflare_nb.protocol.provenance import Provenance
 from podflare_nb.sandboxes.execution import ExecutionRequest, ExecutionResult, ExecutionTiming
-from podflare_nb.transcripts import Recorder, TranscriptHeader, TranscriptStore
+from podflare_nb.transcripts import ForkedFrom, Recorder, TranscriptHeader, TranscriptStore
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SANDBOX = "sbx_" + "a" * 32
@@ -85,6 +86,12 @@ def parsed():
 
 
 @pytest.fixture
+def open_files():
+    """How many descriptors this process has open."""
+    return lambda: len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
 async def store(tmp_path):
     numbers = iter(range(1, 1_000_000))
     async with TranscriptStore(
@@ -116,3 +123,26 @@ def read(transcript):
         return valid(await transcript.notebook())
 
     return read
+
+
+class Family:
+    """A sandbox and its branches."""
+
+    def __init__(self, store, parent):
+        self.store = store
+        self.parent = parent
+        self.sandbox = Happenings(parent)
+        self.says = Happenings
+
+    def fork(self, parent, sandbox_id):
+        turn_id, cells = parent.position()
+        origin = ForkedFrom(parent.header.sandbox_id, turn_id, cells, NOON.timestamp())
+        return self.store.fork(parent, header(sandbox_id, forked_from=origin))
+
+    async def read(self, transcript):
+        return valid(await transcript.notebook())
+
+
+@pytest.fixture
+def family(store, transcript):
+    return Family(store, transcript)

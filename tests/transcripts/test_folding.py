@@ -7,12 +7,15 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from podflare_nb.transcripts import rendering, views
+from podflare_nb.transcripts.ipynb_file import in_pieces
 from podflare_nb.transcripts.notebook import Notebook
-from podflare_nb.transcripts.projection import JOURNAL, Projection
-from podflare_nb.transcripts.rendering import Rendering
+from podflare_nb.transcripts.projection import Projection
+from podflare_nb.transcripts.segments import FIRST
 
 IDS = st.sampled_from(["a", "b", "c", "bad id!", ""])
 TEXT = st.text(st.characters(codec=None), max_size=20)
@@ -76,41 +79,76 @@ def strict(data):
     return json.loads(data.decode(), parse_constant=refuse)
 
 
+class Told:
+    """A journal in memory: record ``n`` stands at the places from ``10 n`` on."""
+
+    def __init__(self, header, records=()):
+        self.notebook = Notebook(header)
+        self.said = []
+        for record in records:
+            self.apply(record)
+
+    def apply(self, record):
+        number = len(self.said)
+        self.said.append(record)
+        self.notebook.apply(record, (10 * number, 10 * number + 10))
+
+    def records(self, begin, end=None):
+        for number, record in enumerate(self.said):
+            if begin <= 10 * number and (end is None or 10 * number < end):
+                yield record, 10 * number, 10 * number + 10
+
+    def ipynb(self):
+        return b"".join(in_pieces(self.notebook.edition(), self))
+
+
 @quick
-@given(records=st.lists(RECORDS, max_size=12))
-def test_any_records_fold_into_a_valid_notebook_at_every_moment(make_header, validated, records):
-    notebook, rendering = Notebook(make_header()), Rendering()
-    for record in recorded(records):
-        notebook.apply(record)
-        rendered = strict(rendering.render(notebook))
-        validated(rendered)
-        ids = [cell["id"] for cell in rendered["cells"]]
-        assert len(ids) == len(set(ids))
+@given(records=st.lists(RECORDS, max_size=12), read_at_once=st.sampled_from([-1, 30, 1_000_000]))
+def test_any_records_fold_into_a_valid_notebook_at_every_moment(make_header, validated, records, read_at_once):
+    told = Told(make_header())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "READ_AT_ONCE", read_at_once)
+        patch.setattr(rendering, "READ_AT_ONCE", read_at_once)
+        for record in recorded(records):
+            told.apply(record)
+            rendered = strict(told.ipynb())
+            validated(rendered)
+            ids = [cell["id"] for cell in rendered["cells"]]
+            assert len(ids) == len(set(ids))
+
+
+@quick
+@given(records=st.lists(RECORDS, max_size=15), cut=st.integers(0, 15))
+def test_a_large_cell_is_rendered_as_a_small_one(make_header, records, cut):
+    told = Told(make_header(), recorded(records))
+    small = told.ipynb()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "READ_AT_ONCE", cut * 10 - 1)
+        patch.setattr(rendering, "READ_AT_ONCE", cut * 10 - 1)
+        assert told.ipynb() == small
 
 
 @quick
 @given(records=st.lists(RECORDS, max_size=15), cut=st.integers(0, 15))
 def test_folding_in_two_goes_is_folding_at_once(make_header, records, cut):
-    at_once, in_two = Notebook(make_header()), Notebook(make_header())
-    rendering = Rendering()
-    for record in recorded(records):
-        at_once.apply(record)
-    for record in recorded(records[:cut]):
-        in_two.apply(record)
-    rendering.render(in_two)
+    at_once = Told(make_header(), recorded(records))
+    in_two = Told(make_header(), recorded(records[:cut]))
+    early, before = in_two.notebook.edition(), in_two.ipynb()
+    twin = in_two.notebook.clone(make_header())
     for record in recorded(records[cut:]):
         in_two.apply(record)
-    assert rendering.render(in_two) == Rendering().render(at_once)
+    assert in_two.ipynb() == at_once.ipynb()
+    assert b"".join(in_pieces(early, in_two)) == before, "an edition stays as it was"
+    assert b"".join(in_pieces(twin.edition(), in_two)) == before, "so does a clone"
 
 
 @quick
 @given(pieces=st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), TEXT.filter(str.isprintable)), max_size=20))
 def test_streams_lose_nothing_and_keep_their_order(make_header, pieces):
-    notebook = Notebook(make_header())
-    notebook.apply({"t": "start", "cell": "a", "source": "", "by": {}})
+    told = Told(make_header(), [{"t": "start", "cell": "a", "source": "", "by": {}}])
     for name, text in pieces:
-        notebook.apply({"t": "out", "cell": "a", "out": {"output_type": "stream", "name": name, "text": text}})
-    outputs = notebook.node()["cells"][0]["outputs"]
+        told.apply({"t": "out", "cell": "a", "out": {"output_type": "stream", "name": name, "text": text}})
+    outputs = strict(told.ipynb())["cells"][0]["outputs"]
     for stream in ("stdout", "stderr"):
         assert "".join(o["text"] for o in outputs if o["name"] == stream) == "".join(
             text for name, text in pieces if name == stream
@@ -128,6 +166,6 @@ def test_a_journal_that_was_overwritten_anywhere_still_opens(make_header, valida
     for position, patch in damage:
         data[position : position + len(patch)] = patch
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / JOURNAL).write_bytes(data)
+        (Path(directory) / FIRST).write_bytes(data)
         projection = Projection(Path(directory), make_header(), live=False)
-        validated(strict(projection.ipynb()))
+        validated(strict(b"".join(projection.ipynb())))

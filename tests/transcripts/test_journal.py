@@ -8,18 +8,25 @@ import os
 import pytest
 
 from podflare_nb.errors import ConflictError
-from podflare_nb.transcripts.journal import Journal, is_being_written, read_records
+from podflare_nb.transcripts.journal import Journal, is_being_written
+from podflare_nb.transcripts.segments import FIRST, Reader
 
 
 @pytest.fixture
 def journal(tmp_path):
-    journal = Journal(tmp_path / "journal.jsonl")
+    journal = Journal(tmp_path)
     yield journal
     journal.release()
 
 
-def records(journal):
-    return [record for record, _ in read_records(journal.path)]
+def records(journal, begin=0):
+    with Reader(journal.directory) as reader:
+        return [record for record, _, _ in reader.records(begin)]
+
+
+@pytest.fixture
+def path(journal):
+    return journal.directory / FIRST
 
 
 def test_each_record_is_a_line_as_soon_as_it_is_appended(journal):
@@ -30,26 +37,26 @@ def test_each_record_is_a_line_as_soon_as_it_is_appended(journal):
 
 def test_reading_goes_on_from_an_offset(journal):
     journal.append({"t": "a"})
-    [(_, offset)] = read_records(journal.path)
+    position = journal.end
     journal.append({"t": "b"})
-    assert [record for record, _ in read_records(journal.path, offset)] == [{"t": "b"}]
+    assert records(journal, position) == [{"t": "b"}]
 
 
-def test_a_line_that_is_no_record_is_given_as_none(journal):
-    journal.path.write_bytes(b'{"t":"a"}\nnot json\n[1]\n{"no":"t"}\n\n\x00\x00\n{"t":"b"}\n')
+def test_a_line_that_is_no_record_is_given_as_none(journal, path):
+    path.write_bytes(b'{"t":"a"}\nnot json\n[1]\n{"no":"t"}\n\n\x00\x00\n{"t":"b"}\n')
     assert records(journal) == [{"t": "a"}, None, None, None, None, {"t": "b"}]
 
 
-def test_a_torn_last_line_is_set_aside_before_the_next_record(journal):
-    journal.path.write_bytes(b'{"t":"a"}\n{"t":"torn')
+def test_a_torn_last_line_is_set_aside_before_the_next_record(journal, path):
+    path.write_bytes(b'{"t":"a"}\n{"t":"torn')
     assert journal.open() == len(b'{"t":"torn')
     journal.append({"t": "b"})
     assert records(journal) == [{"t": "a"}, {"t": "b"}]
-    assert (journal.path.parent / "journal.jsonl.torn").read_bytes() == b'{"t":"torn\n'
+    assert path.with_name("journal.jsonl.torn").read_bytes() == b'{"t":"torn\n'
 
 
-def test_a_torn_line_longer_than_a_block_is_set_aside_whole(journal):
-    journal.path.write_bytes(b'{"t":"a"}\n' + b"x" * 200_000)
+def test_a_torn_line_longer_than_a_block_is_set_aside_whole(journal, path):
+    path.write_bytes(b'{"t":"a"}\n' + b"x" * 200_000)
     assert journal.open() == 200_000
     assert records(journal) == [{"t": "a"}]
 
@@ -88,9 +95,8 @@ def test_a_record_that_fitted_in_part_is_not_taken_for_one(journal, monkeypatch,
 
 
 def test_a_full_device_never_raises(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    path.symlink_to("/dev/full")
-    journal = Journal(path)
+    (tmp_path / FIRST).symlink_to("/dev/full")
+    journal = Journal(tmp_path)
     assert not journal.append({"t": "a"})
     journal.release()
 
@@ -108,12 +114,12 @@ def test_what_json_cannot_hold_is_lost_and_said(journal):
 
 def test_there_is_one_writer(journal):
     journal.append({"t": "a"})
-    assert is_being_written(journal.path)
+    assert is_being_written(journal.directory)
     with pytest.raises(ConflictError, match="Another process records"):
-        Journal(journal.path).open()
+        Journal(journal.directory).open()
     journal.release()
-    assert not is_being_written(journal.path)
-    other = Journal(journal.path)
+    assert not is_being_written(journal.directory)
+    other = Journal(journal.directory)
     assert other.append({"t": "b"})
     other.release()
 

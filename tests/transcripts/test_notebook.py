@@ -7,8 +7,6 @@ import json
 import nbformat
 import pytest
 
-from podflare_nb.transcripts.notebook import Notebook
-
 
 async def test_the_notebook_says_what_it_runs_on_and_whose_sandbox_it_was(transcript, read):
     metadata = (await read())["metadata"]
@@ -35,12 +33,6 @@ async def test_the_bytes_and_the_json_are_the_same_notebook(sandbox, transcript,
     assert validated(notebook) == await transcript.notebook()
 
 
-async def test_a_branch_says_where_it_comes_from(store, make_header, validated):
-    transcript = store.create(make_header("sbx_branch", forked_from="sbx_parent"))
-    notebook = validated(await transcript.notebook())
-    assert notebook["metadata"]["podflare_nb"]["forked_from"] == "sbx_parent"
-
-
 @pytest.mark.parametrize(
     "record",
     [
@@ -54,12 +46,11 @@ async def test_a_branch_says_where_it_comes_from(store, make_header, validated):
         None,
     ],
 )
-def test_a_record_that_cannot_be_read_is_said_and_the_rest_is_shown(make_header, validated, record):
-    notebook = Notebook(make_header())
-    notebook.apply(record)
-    notebook.apply(record)
-    notebook.apply({"t": "markdown", "cell": "m", "text": "after", "by": {"role": "assistant"}})
-    node = validated(notebook.node())
+async def test_a_record_that_cannot_be_read_is_said_and_the_rest_is_shown(store, transcript, read, record):
+    with (store.root / transcript.header.sandbox_id / "journal.jsonl").open("a") as journal:
+        journal.write(2 * (json.dumps(record) + "\n"))
+    transcript.add_markdown(None, "assistant", "after")
+    node = await read()
     assert node["metadata"]["podflare_nb"]["recording"] == {"damaged_records": 2}
     assert [cell["source"] for cell in node["cells"]] == [
         "**This transcript is not whole.** Records could not be read here.",
@@ -67,9 +58,8 @@ def test_a_record_that_cannot_be_read_is_said_and_the_rest_is_shown(make_header,
     ]
 
 
-def test_outputs_whose_start_was_lost_are_shown_in_a_cell_that_says_so(make_header, validated):
-    notebook = Notebook(make_header())
-    notebook.apply({"t": "out", "cell": "c", "out": {"output_type": "stream", "name": "stdout", "text": "x"}})
-    [cell] = validated(notebook.node())["cells"]
+async def test_outputs_whose_start_was_lost_are_shown_in_a_cell_that_says_so(sandbox, read):
+    sandbox.out("c", "x")
+    [cell] = (await read())["cells"]
     assert cell["outputs"][0]["text"] == "x"
     assert cell["metadata"]["podflare_nb"]["incomplete"] is True

@@ -65,6 +65,22 @@ async def test_the_title_is_the_first_message_on_one_line(transcript, store):
 
 
 @pytest.mark.parametrize(
+    ("message", "title"),
+    [
+        ("```python\nx = 1\nprint(x)\n```", "x = 1 print(x)"),
+        ("Please run\n```bash\nls\n```\nand tell me", "Please run ls and tell me"),
+        ("~~~\nls\n~~~", "ls"),
+        ("```\n```", None),
+        ("  \n ", None),
+        ("word " * 100, ("word " * 16)[:79] + "…"),
+    ],
+)
+async def test_the_title_of_a_message_shows_no_fences(transcript, message, title):
+    transcript.begin_turn("t1", message)
+    assert transcript.title == title
+
+
+@pytest.mark.parametrize(
     ("status", "words"),
     [
         ("limit", "**The turn ended at a limit.** After 10 steps."),

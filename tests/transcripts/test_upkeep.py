@@ -61,6 +61,20 @@ async def test_many_changes_are_one_refresh(store, worker, make_header, happenin
     assert worker.jobs == 1
 
 
+async def test_a_notebook_that_takes_long_to_write_is_written_less_often(
+    store, worker, make_header, happenings, monkeypatch
+):
+    monkeypatch.setattr(upkeep, "REFRESH_SECONDS", 0)
+    seconds = iter(range(0, 1_000, 20))
+    monkeypatch.setattr(upkeep, "monotonic", lambda: next(seconds))
+    transcript = store.create(make_header())
+    await next_job(worker)
+    happenings(transcript).run("x = 1")
+    waiting = transcript._upkeep._refreshing
+    assert waiting.when() - asyncio.get_running_loop().time() > 100
+    transcript.abandon()
+
+
 async def test_at_rest_it_holds_neither_notebook_nor_descriptor_and_goes_on_when_told(
     store, worker, make_header, happenings, monkeypatch
 ):
@@ -69,7 +83,7 @@ async def test_at_rest_it_holds_neither_notebook_nor_descriptor_and_goes_on_when
     transcript = store.create(make_header())
     happenings(transcript).run("x = 1")
     await next_job(worker)
-    while transcript._journal._fd >= 0:
+    while transcript.journal._fd >= 0:
         await next_job(worker)
     assert "0 bytes folded" in repr(transcript._projection)
     happenings(transcript).run("x = 2")
@@ -96,7 +110,7 @@ async def test_a_defect_in_the_file_does_not_keep_a_sandbox_from_closing(transcr
     def defect():
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(transcript._projection, "ipynb", defect)
+    monkeypatch.setattr(transcript._projection, "update_file", defect)
     await transcript.close()
     assert "a defect" in caplog.text
 

@@ -6,7 +6,7 @@ Raw HTML outputs are left out in favour of their text form, so that the file sta
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .terminal_text import plain
@@ -14,20 +14,29 @@ from .terminal_text import plain
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
-def to_markdown(notebook: Mapping[str, Any]) -> str:
-    """Make the file."""
-    parts = [part for cell in notebook["cells"] for part in _cell(cell)]
-    return "\n\n".join(part.rstrip() for part in parts if part.strip()) + "\n"
+def markdown_of(notebook: Mapping[str, Any]) -> Iterator[str]:
+    """Make the file, in pieces."""
+    between = ""
+    for cell in notebook["cells"]:
+        for part in _cell(cell):
+            if part.strip():
+                yield between
+                yield part.rstrip()
+                between = "\n\n"
+    yield "\n"
 
 
-def _cell(cell: Mapping[str, Any]) -> list[str]:
+def _cell(cell: Mapping[str, Any]) -> Iterator[str]:
     if cell["cell_type"] != "code":
         is_user = cell["metadata"].get("podflare_nb", {}).get("role") == "user"
-        return [_quoted(cell["source"]) if is_user else cell["source"]]
+        yield _quoted(cell["source"]) if is_user else cell["source"]
+        return
     source, language = cell["source"], "python"
     if source.startswith("%%bash"):
         source, language = source.partition("\n")[2], "bash"
-    return [fenced(source, language), *(_output(output) for output in cell["outputs"])]
+    yield fenced(source, language)
+    for output in cell["outputs"]:
+        yield _output(output)
 
 
 def _output(output: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ policy that allows no script and no network, so that what got past both would st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -29,21 +29,21 @@ ENDINGS = {
 }
 
 
-def to_page(notebook: Mapping[str, Any]) -> str:
-    """Make the page."""
+def page_of(notebook: Mapping[str, Any]) -> Iterator[str]:
+    """Make the page, in pieces."""
     here = files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html.j2").read_text("utf-8"))
     about = notebook["metadata"]["podflare_nb"]
     turns = about["turns"]
-    return template.render(
+    yield from template.generate(
         title=turns[0]["message"] if turns else about["sandbox_id"],
         template=about["template"],
         kernel=notebook["metadata"]["kernelspec"]["display_name"],
         created_at=_day(about["created_at"]),
         sandbox_id=about["sandbox_id"],
         style=Markup((here / "page.css").read_text("utf-8") + _highlight_styles()),  # noqa: S704  # ours
-        cells=[_cell(cell) for cell in notebook["cells"]],
+        cells=(_cell(cell) for cell in notebook["cells"]),
     )
 
 
@@ -67,7 +67,8 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "duration": _duration(cell["metadata"].get("execution", {})),
         "ending": ENDINGS.get(about.get("status", ""), ""),
         "html": Markup(highlight(source)),  # noqa: S704  # pygments escapes what it highlights
-        "outputs": [output_to_html(output) for output in cell["outputs"]],
+        "has_outputs": len(cell["outputs"]) > 0,
+        "outputs": (output_to_html(output) for output in cell["outputs"]),
     }
 
 

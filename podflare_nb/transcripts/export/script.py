@@ -6,7 +6,7 @@ becomes the calls that it stands for; such a script wants ``ipython script.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
@@ -14,14 +14,16 @@ from IPython.core.inputtransformer2 import TransformerManager
 BASH = "%%bash"
 
 
-def to_script(notebook: Mapping[str, Any]) -> str:
-    """Make the script."""
-    cells = [_cell(cell) for cell in notebook["cells"]]
+def script_of(notebook: Mapping[str, Any]) -> Iterator[str]:
+    """Make the script, in pieces; walks through the cells twice."""
     sandbox = notebook["metadata"]["podflare_nb"]["sandbox_id"]
-    start = f"# Transcript of {sandbox}, recorded by podflare_nb."
+    yield f"# Transcript of {sandbox}, recorded by podflare_nb."
     if any(_is_bash(cell) for cell in notebook["cells"]):
-        start += "\nimport subprocess"
-    return "\n\n".join([start, *cells]) + "\n"
+        yield "\nimport subprocess"
+    for cell in notebook["cells"]:
+        yield "\n\n"
+        yield _cell(cell)
+    yield "\n"
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
