@@ -7,7 +7,8 @@ service brings along and that is not named here is refused, whoever asks.
 from __future__ import annotations
 
 from jupyter_server.auth import Authorizer, User
-from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado import web
 
 from .kernels import TenantKernelManager
 
@@ -18,6 +19,8 @@ ALLOWED = frozenset({
     ("read", "kernels"),
     ("write", "kernels"),
     ("execute", "kernels"),
+    ("read", "sessions"),
+    ("write", "sessions"),
 })  # fmt: skip
 
 
@@ -29,7 +32,26 @@ class TenantAuthorizer(Authorizer):
 
         Here, because not every handler of Jupyter's lets the manager's own 404 through.
         """
-        kernel_id = handler.path_kwargs.get("kernel_id")
-        if resource == "kernels" and kernel_id and isinstance(handler.kernel_manager, TenantKernelManager):
-            handler.kernel_manager.check_owner(kernel_id)
+        if resource in {"kernels", "sessions"} and isinstance(handler.kernel_manager, TenantKernelManager):
+            kernel_id = named_kernel(handler)
+            if kernel_id is not None:
+                handler.kernel_manager.check_owner(kernel_id)
         return resource.startswith(OWN) or (action, resource) in ALLOWED
+
+
+def named_kernel(handler: JupyterHandler) -> str | None:
+    """Tell which kernel a request is for: by its path, or by the body of one that opens or changes a session.
+
+    Raises web.HTTPError 400 for a body that Jupyter's handler would trip over.
+    """
+    if "kernel_id" in handler.path_kwargs:
+        return handler.path_kwargs["kernel_id"]
+    if not isinstance(handler, APIHandler) or handler.request.method not in {"POST", "PATCH"}:
+        return None
+    body: object = handler.get_json_body()
+    if body is not None and not isinstance(body, dict):
+        raise web.HTTPError(400, "The body must be a JSON object.")
+    kernel = (body or {}).get("kernel") or {}
+    if not isinstance(kernel, dict) or not isinstance(kernel.get("id"), str | None):
+        raise web.HTTPError(400, 'A session\'s kernel is {"id": ...} or {"name": ...}.')
+    return kernel.get("id")

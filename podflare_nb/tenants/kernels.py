@@ -1,7 +1,8 @@
 """Jupyter's own ``/api/kernels`` for tenants: templates only, and each sees and touches only its own kernels.
 
-Such kernels are jailed and forked like a sandbox's, by the same supervisor; they have no transcript. A kernel of
-somebody else answers 404, like one that never was.
+Kernels that are started here are jailed and forked like a sandbox's, by the same supervisor; they have no transcript.
+The kernels of the tenant's sandboxes are among them (``shared_kernels``). A kernel of somebody else answers 404, like
+one that never was.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from uuid import uuid4
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_server.base.call_context import CallContext
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado import web
 from traitlets import List, Unicode
 
 from ..provisioning import kernelspec
+from .sandbox_kernel import LiveSandbox
+from .shared_kernels import SharedKernelManager
 
 MOST_KERNELS = 100
 """Of one tenant at once, by this way."""
@@ -42,11 +44,11 @@ class TemplateSpecManager(KernelSpecManager):
         return super().get_kernel_spec(kernel_name)
 
 
-class TenantKernelManager(AsyncMappingKernelManager):
-    """Jupyter's kernels, each with an owner: the user whose request started it."""
+class TenantKernelManager(SharedKernelManager):
+    """Jupyter's kernels, each with an owner: the user whose request started it, or the sandbox's tenant."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)  # type: ignore[no-untyped-call] # Jupyter's
+        super().__init__(**kwargs)
         self._owners: dict[str, str] = {}
 
     async def _async_start_kernel(self, *, kernel_id: str | None = None, path: Any = None, **kwargs: Any) -> str:
@@ -83,10 +85,14 @@ class TenantKernelManager(AsyncMappingKernelManager):
 
     def _check_kernel_id(self, kernel_id: str) -> None:
         """Refuse what is not there or not the requester's; called at the head of every method with an id."""
-        super()._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call] # Jupyter's
+        super()._check_kernel_id(kernel_id)
         owner = requester()
-        if owner is not None and self._owners.get(kernel_id) != owner:
+        if owner is not None and self._sandbox(kernel_id) is None and self._owners.get(kernel_id) != owner:
             raise web.HTTPError(404, f"Kernel does not exist: {kernel_id}")
+
+    def _may_see(self, sandbox: LiveSandbox) -> bool:
+        """Whether whoever asks may see it: its owner, and the manager in work of its own."""
+        return requester() in {None, sandbox.tenant_id}
 
 
 def requester() -> str | None:
