@@ -15,6 +15,7 @@ from pathlib import Path
 from podflare_nb.client import PodflareError
 
 from . import sections
+from .actions import Bench
 from .report import Report
 from .servers import OurServer, PlainServer
 from .wire import WireError
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
             say("starting podflare_nb and a plain jupyter_server ...")
             ours = stack.enter_context(OurServer(scratch / "ours", options.isolation))
             plain = stack.enter_context(PlainServer(scratch / "plain"))
-            bench = sections.Bench(ours, plain, report, quick=options.quick)
+            bench = Bench(ours, plain, report, quick=options.quick)
             for name, section in sections.SECTIONS.items():
                 if options.only and name not in options.only:
                     continue

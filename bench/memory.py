@@ -1,8 +1,10 @@
-"""Private memory of processes, as the kernel of the machine counts it: what ending them would give back."""
+"""Private memory and descriptors of processes, as the kernel of the machine counts them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -23,13 +25,29 @@ def children(root: int) -> list[int]:
 
 
 def private_kib(pid: int) -> int:
-    """Private_Clean and Private_Dirty of one process; 0 when it has ended."""
+    """Private_Clean and Private_Dirty of one process, what ending it would give back; 0 when it has ended."""
     try:
         lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
     # Private_Hugetlb would be counted too; there is none.
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def descriptors(pids: Iterable[int]) -> int:
+    """How many file descriptors processes have open, all together."""
+    count = 0
+    for pid in pids:
+        # A process may end while it is looked at.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            count += len(list((PROC / str(pid) / "fd").iterdir()))
+    return count
+
+
+def available_mib() -> int:
+    """How much memory the machine could still give out."""
+    lines = (PROC / "meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) // 1024
 
 
 def jails(root: int) -> dict[str, list[int]]:

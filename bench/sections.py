@@ -4,98 +4,39 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from podflare_nb.client import Sandbox
 
 from . import memory
+from .actions import (
+    DATASCI,
+    HOT,
+    SANDBOXES,
+    Bench,
+    close,
+    create,
+    plain_kernel,
+    prepared_exec,
+    run,
+    said,
+    sandbox,
+    timed,
+)
+from .branch_growth import measure_branch_growth
+from .branches import measure_branches
 from .kernel_socket import KernelSocket
-from .report import Report, Row, median
-from .servers import HOST, UNPOOLED, OurServer, PlainServer
-from .wire import Answer, Wire, WireError, exchange_at_once
+from .neighbour import measure_neighbour
+from .report import Row, median
+from .servers import HOST, UNPOOLED
+from .wire import Answer, Wire, exchange_at_once
 
-SANDBOXES = "/podflare/v1/sandboxes"
-DATASCI = "python-datasci"
-HOT = "print(6*7)"
 PANDAS = "import pandas as pd\nprint(pd.DataFrame({'a': [20, 22]}).a.sum())"
 BLOCK = 30
 WARM_UP = 5
 REFILL_SECONDS = 0.25
 """Between two creates that shall find a warm kernel: users do not come faster than one alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Both servers, where the rows go, and how patient the person is."""
-
-    ours: OurServer
-    plain: PlainServer
-    report: Report
-    quick: bool
-    _kept: list[str] = field(default_factory=list)
-
-    def samples(self, full: int, quick: int) -> int:
-        """How many samples to take."""
-        return quick if self.quick else full
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def timed(action: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> tuple[float, R]:
-    """Milliseconds that an action took, and what it gave."""
-    start = time.perf_counter()
-    value = action(*args, **kwargs)
-    return (time.perf_counter() - start) * 1000, value
-
-
-def create(wire: Wire, template: str = DATASCI) -> str:
-    """Make a sandbox; give its id."""
-    return str(wire.call("POST", SANDBOXES, {"template": template})["id"])
-
-
-def close(wire: Wire, sandbox_id: str) -> None:
-    """End a sandbox."""
-    wire.call("DELETE", f"{SANDBOXES}/{sandbox_id}")
-
-
-def prepared_exec(wire: Wire, sandbox_id: str, code: str) -> bytes:
-    """Compose an exec request."""
-    return wire.prepared("POST", f"{SANDBOXES}/{sandbox_id}/exec", {"code": code, "language": "python"})
-
-
-def run(wire: Wire, request: bytes) -> list[dict[str, Any]]:
-    """Run prepared code; give its events. Raises WireError when it fails."""
-    events = [json.loads(line) for line in wire.exchange(request).body.splitlines()]
-    if not events or events[-1]["type"] != "exit" or events[-1]["data"] != 0:
-        raise WireError(f"the code failed: {events}")
-    return events
-
-
-@contextmanager
-def sandbox(wire: Wire) -> Iterator[str]:
-    """A sandbox for the time of a measurement."""
-    sandbox_id = create(wire)
-    try:
-        yield sandbox_id
-    finally:
-        close(wire, sandbox_id)
-
-
-@contextmanager
-def plain_kernel(bench: Bench) -> Iterator[KernelSocket]:
-    """A plain kernel with its websocket for the time of a measurement."""
-    with bench.plain.wire() as wire:
-        kernel_id = wire.call("POST", "/api/kernels", {"name": "python3"})["id"]
-        try:
-            with KernelSocket(HOST, bench.plain.port, kernel_id, bench.plain.token) as kernel:
-                yield kernel
-        finally:
-            wire.call("DELETE", f"/api/kernels/{kernel_id}")
 
 
 def measure_create(bench: Bench) -> None:
@@ -185,7 +126,7 @@ def measure_burst(bench: Bench) -> None:
     try:
         for _ in range(bench.samples(5, 2)):
             request = wires[0].prepared("POST", SANDBOXES, {"template": DATASCI})
-            spent, answers = timed(exchange_at_once, wires, request)
+            spent, answers = timed(exchange_at_once, [(wire, request) for wire in wires])
             took.append(spent)
             _close_all(wires[0], answers)
             time.sleep(2)
@@ -228,8 +169,7 @@ def measure_memory(bench: Bench) -> None:
 def _jail_after_pandas(wire: Wire, sandbox_id: str) -> str:
     """Use pandas in a sandbox, and have it tell which jail is its own."""
     code = f"{PANDAS}\nimport os\nprint(os.readlink('/proc/self/ns/pid'))"
-    events = run(wire, prepared_exec(wire, sandbox_id, code))
-    return str([event["data"] for event in events if event["type"] == "stdout"][-1])
+    return said(wire, sandbox_id, code).splitlines()[-1]
 
 
 def _sizes(bench: Bench, before: Any) -> list[float]:
@@ -276,4 +216,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "burst": measure_burst,
     "memory": measure_memory,
     "growth": measure_growth,
+    "branches": measure_branches,
+    "branch-growth": measure_branch_growth,
+    "neighbour": measure_neighbour,
 }

@@ -127,19 +127,19 @@ class Wire:
         return json.loads(answer.body) if answer.body else None
 
 
-def exchange_at_once(wires: Sequence[Wire], request: bytes) -> list[Answer]:
-    """Send one request on every connection at the same time and wait for all the answers, refusals too."""
-    answers = {wire.fileno(): Answer() for wire in wires}
+def exchange_at_once(requests: Sequence[tuple[Wire, bytes]]) -> list[Answer]:
+    """Send a request on each connection at the same time and wait for all the answers, refusals too."""
+    answers = {wire.fileno(): Answer() for wire, _ in requests}
     with selectors.DefaultSelector() as selector:
-        for wire in wires:
+        for wire, _ in requests:
             selector.register(wire, selectors.EVENT_READ, wire)
-        for wire in wires:
+        for wire, request in requests:
             wire.send(request)
-        waiting = len(wires)
+        waiting = len(requests)
         while waiting:
             ready = selector.select(TIMEOUT_SECONDS)
             if not ready:
-                raise WireError(f"{waiting} of {len(wires)} requests were not answered in {TIMEOUT_SECONDS:g} s")
+                raise WireError(f"{waiting} of {len(requests)} requests were not answered in {TIMEOUT_SECONDS:g} s")
             for key, _ in ready:
                 answer = answers[key.fd]
                 answer.feed(key.data.receive())

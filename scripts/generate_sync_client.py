@@ -23,12 +23,14 @@ TARGET = ROOT / "podflare_nb" / "client" / "_sync"
 
 WORDS = {
     "AsyncBaseTransport": "BaseTransport",
+    "AsyncBranching": "Branching",
     "AsyncCalls": "Calls",
     "AsyncClient": "Client",
     "AsyncConnection": "Connection",
     "AsyncConversation": "Conversation",
     "AsyncExecution": "Execution",
     "AsyncFiles": "Files",
+    "AsyncFork": "Fork",
     "AsyncSandbox": "Sandbox",
     "AsyncTranscript": "Transcript",
     "StartsWhenAwaited": "StartsAtOnce",

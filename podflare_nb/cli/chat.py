@@ -17,6 +17,7 @@ import typer
 from ..errors import PodflareError
 from . import options
 from .api import Api
+from .branch_commands import BranchCommands
 from .turn_printer import TurnPrinter
 
 QUIT = frozenset({"/quit", "/exit", "/q"})
@@ -38,6 +39,10 @@ def chat(  # noqa: PLR0913, PLR0917 - one parameter per option
         str | None, typer.Option(help="direct, or provider:name as in anthropic:claude-...", show_default=False)
     ] = None,
     approve: Annotated[Literal["auto", "ask"], typer.Option(help="ask: have every run of code confirmed.")] = "auto",
+    checkpoints: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="Of a new sandbox: keep the state after so many turns, for /rewind."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave a new sandbox open at the end.")] = False,  # noqa: FBT002 - a flag
     url: options.Url = None,
     key: options.Key = None,
@@ -50,7 +55,8 @@ def chat(  # noqa: PLR0913, PLR0917 - one parameter per option
     settings = {"model": model, "approve": approve}
     with Api.of(url, key, data_dir) as api:
         new = sandbox is None
-        chosen = sandbox or api.call("POST", "sandboxes", {"template": template})["id"]
+        wanted = {"template": template, "checkpoints": checkpoints}
+        chosen = sandbox or api.call("POST", "sandboxes", wanted)["id"]
         conversation = Conversation(api, chosen, {name: value for name, value in settings.items() if value})
         try:
             if message is not None:
@@ -58,25 +64,24 @@ def chat(  # noqa: PLR0913, PLR0917 - one parameter per option
             repl(conversation)
         finally:
             if new and not keep:
-                with suppress(PodflareError):
-                    api.call("DELETE", f"sandboxes/{chosen}")
-    typer.echo(f"The notebook: podflare-nb export {chosen}")
+                conversation.close()
+    typer.echo(f"The notebook: podflare-nb export {conversation.branches.sandbox}")
     return 0
 
 
 class Conversation:
-    """The turns with one sandbox. ``settings`` go with every message."""
+    """The turns with one sandbox, or with several branches of it. ``settings`` go with every message."""
 
     def __init__(self, api: Api, sandbox: str, settings: dict[str, str]) -> None:
         self._api = api
-        self._sandbox = sandbox
+        self.branches = BranchCommands(api, sandbox)
         self._settings = settings
         self.title = f"{sandbox} at {api.url}"
 
     def say(self, message: str) -> str:
         """Send a message and print the turn; gives how it ended (ok, error, cancelled, limit)."""
         printer = TurnPrinter(sys.stdout)
-        path = f"sandboxes/{self._sandbox}/chat"
+        path = f"sandboxes/{self.branches.sandbox}/chat"
         turn_id = ""
 
         def cancel() -> None:
@@ -92,6 +97,15 @@ class Conversation:
                     self._approve(f"{path}/{turn_id}/approve", event["data"])
         return printer.finish()
 
+    def close(self) -> None:
+        """End the sandbox and its branches. What the service refuses here, it has ended before."""
+        ends = [self.branches.sandbox]
+        with suppress(PodflareError):
+            ends = self.branches.live()
+        for sandbox in ends:
+            with suppress(PodflareError):
+                self._api.call("DELETE", f"sandboxes/{sandbox}")
+
     def _approve(self, path: str, request: dict[str, Any]) -> None:
         answer = typer.confirm("Run this?", default=True)
         self._api.call("POST", path, {"tool_call_id": request["tool_call_id"], "approved": answer})
@@ -101,10 +115,11 @@ def repl(conversation: Conversation) -> None:
     """Read messages until the end of input or /quit."""
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - its import gives input() history and editing, where there is one
-    typer.echo(f"{conversation.title}. Ctrl-C cancels a turn, Ctrl-D ends.")
+    typer.echo(f"{conversation.title}. Ctrl-C cancels a turn, Ctrl-D ends, /help tells more.")
     for message in messages(input):
         try:
-            conversation.say(message)
+            if not conversation.branches.run(message):
+                conversation.say(message)
         except PodflareError as error:
             typer.secho(error.message, fg=typer.colors.RED, err=True)
 

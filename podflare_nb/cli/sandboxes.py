@@ -8,6 +8,7 @@ import typer
 
 from . import options, tables
 from .api import Api
+from .family_tree import arranged
 
 app = typer.Typer(name="sandboxes", help="List and close sandboxes.", no_args_is_help=True)
 PAGE = 100
@@ -22,10 +23,10 @@ def list_(  # noqa: PLR0913, PLR0917 - one parameter per option
     data_dir: options.DataDir = None,
     as_json: options.Json = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """List sandboxes, newest first."""
+    """List sandboxes, newest first, each branch below the one that it was forked from."""
     with Api.of(url, key, data_dir) as api:
         found = fetch(api, limit, everything=everything)
-    rows = found if as_json else [_row(sandbox) for sandbox in found]
+    rows = found if as_json else [_row(lines, sandbox) for lines, sandbox in arranged(found)]
     tables.show(rows, as_json=as_json, empty="There are no sandboxes; 'podflare-nb chat' makes one.")
 
 
@@ -69,10 +70,10 @@ def close(
             typer.echo(f"Closed {sandbox_id}.")
 
 
-def _row(sandbox: dict[str, Any]) -> dict[str, Any]:
+def _row(lines: str, sandbox: dict[str, Any]) -> dict[str, Any]:
     end = sandbox.get("end")
     return {
-        "id": sandbox["id"],
+        "id": lines + sandbox["id"],
         "state": f"{sandbox['state']} ({end['reason']})" if end else sandbox["state"],
         "template": sandbox["template"],
         "created": tables.moment(sandbox["created_at"]),

@@ -1,8 +1,8 @@
 """Jupyter's server as ``podflare-nb serve`` runs it: quiet, for tenants, with nothing that reaches past the jail.
 
-Of Jupyter's own services only kernels and kernelspecs are left, and those only for our templates and per tenant
-(``tenants.kernels``): contents, terminals and sessions would be the service's own files and processes. No
-configuration file of a user is read, so that what stands here is what runs.
+Of Jupyter's own services only kernels, kernelspecs and sessions are left, and those only for our templates and per
+tenant (``tenants``): contents and terminals would be the service's own files and processes. No configuration file of a
+user is read, so that what stands here is what runs.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from ..config import ServiceConfig, kernelspec_dirs
 from ..errors import PodflareError
 from ..handlers.base import UnknownRouteHandler
 from ..tenants.authorizer import TenantAuthorizer
+from ..tenants.channels import SharedChannels
 from ..tenants.identity import TenantIdentityProvider
 from ..tenants.kernels import TemplateSpecManager, TenantKernelManager
+from ..tenants.sessions import TenantSessionManager
 from . import running_service
 from .running_service import RunningService
 
@@ -45,7 +47,7 @@ log = logging.getLogger(__name__)
 class ServiceServer(ServerApp):
     """Jupyter's server with our settings. ``exit_code`` is good after its end."""
 
-    default_services = ("api", "auth", "kernels", "kernelspecs", "security")  # type: ignore[assignment] # fewer
+    default_services = ("api", "auth", "kernels", "kernelspecs", "security", "sessions")  # type: ignore[assignment] # fewer
     exit_code = 0
     on_started: Callable[[], None]
 
@@ -148,11 +150,13 @@ def settings(config: ServiceConfig, *, host: str, port: int, verbose: bool) -> C
             "jpserver_extensions": {"podflare_nb": True},
             "kernel_manager_class": TenantKernelManager,
             "kernel_spec_manager_class": TemplateSpecManager,
+            "kernel_websocket_connection_class": SharedChannels,
             "log_level": logging.INFO if verbose else logging.ERROR,
             "min_open_files_limit": None,
             "record_http_request_metrics": False,
             "reraise_server_extension_failures": True,
             "root_dir": str(files),
+            "session_manager_class": TenantSessionManager,
             "terminals_enabled": False,
             "tornado_settings": {"log_function": log_fault},
         },

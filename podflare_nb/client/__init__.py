@@ -9,9 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._sync.branching import Fork
 from ._sync.client import Client
 from ._sync.files import Files
 from ._sync.sandbox import Sandbox
+from .differences import (
+    CellDifferences,
+    Diff,
+    FileDifference,
+    FileDifferences,
+    Variable,
+    VariableChange,
+    VariableDifferences,
+)
 from .errors import (
     CodeError,
     ConflictError,
@@ -20,6 +30,7 @@ from .errors import (
     GoneError,
     InvalidArgumentError,
     IsolationError,
+    MergedError,
     NoCapacityError,
     NotFoundError,
     NotOpenError,
@@ -32,6 +43,7 @@ from .errors import (
     UnexpectedAnswerError,
 )
 from .events import ChatEvent, Event
+from .family import Branch, Checkpoint, ForkedFrom
 from .pools import close_all
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
@@ -40,6 +52,7 @@ from .turns import Turn, TurnCell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._async.branching import AsyncFork
     from ._async.client import AsyncClient
     from ._async.files import AsyncFiles
     from ._async.sandbox import AsyncSandbox
@@ -47,23 +60,33 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "AsyncFiles",
+    "AsyncFork",
     "AsyncSandbox",
+    "Branch",
     "Capabilities",
+    "CellDifferences",
     "ChatEvent",
+    "Checkpoint",
     "Client",
     "CodeError",
     "ConflictError",
     "ConnectionLostError",
+    "Diff",
     "Event",
     "ExecResult",
     "ExecutionError",
+    "FileDifference",
+    "FileDifferences",
     "FileInfo",
     "Files",
     "ForbiddenError",
+    "Fork",
+    "ForkedFrom",
     "GoneError",
     "InvalidArgumentError",
     "IsolationError",
     "Layer",
+    "MergedError",
     "NoCapacityError",
     "NotFoundError",
     "NotOpenError",
@@ -81,13 +104,21 @@ __all__ = [
     "TurnCell",
     "UnauthenticatedError",
     "UnexpectedAnswerError",
+    "Variable",
+    "VariableChange",
+    "VariableDifferences",
     "capabilities",
     "close_all",
     "templates",
 ]
 
 
-_ASYNCHRONOUS = {"AsyncClient": "client", "AsyncFiles": "files", "AsyncSandbox": "sandbox"}
+_ASYNCHRONOUS = {
+    "AsyncClient": "client",
+    "AsyncFiles": "files",
+    "AsyncFork": "branching",
+    "AsyncSandbox": "sandbox",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -54,6 +54,18 @@ class NotFoundError(PodflareError):
     code = "not_found"
 
 
+class MergedError(NotFoundError):
+    """The sandbox was merged: another one, ``merged_into``, is its state now. Its notebook can still be read."""
+
+    code = "merged"
+
+    @property
+    def merged_into(self) -> str | None:
+        """The id of the sandbox to use instead."""
+        parent = self.details.get("merged_into")
+        return parent if isinstance(parent, str) else None
+
+
 class ConflictError(PodflareError):
     """The state of the thing does not allow it now (busy, closing, running)."""
 
@@ -158,6 +170,7 @@ _BY_CODE: dict[str, type[PodflareError]] = {
         UnauthenticatedError,
         ForbiddenError,
         NotFoundError,
+        MergedError,
         ConflictError,
         GoneError,
         TooLargeError,

@@ -26,6 +26,15 @@ TIMEOUT = httpx.Timeout(connect=10.0, read=120.0, write=120.0, pool=None)
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60.0)
 """No bound on connections: each running execution holds one, and a bound would make the next one wait for it."""
 
+
+def patient(seconds: float) -> httpx.Timeout:
+    """Give the timeouts of a call that the service itself may let wait for so long."""
+    if not seconds:
+        return TIMEOUT
+    read = (TIMEOUT.read or 0.0) + seconds
+    return httpx.Timeout(connect=TIMEOUT.connect, read=read, write=TIMEOUT.write, pool=None)
+
+
 _lock = threading.Lock()
 _of_process: dict[str, httpx.BaseTransport] = {}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .family import ForkedFrom
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,6 +37,12 @@ class SandboxInfo:
     end_reason: str | None
     """Why it is over: closed, idle_timeout, lifetime, merged, oom, crashed or shutdown; None while it lives."""
     end_message: str | None
+    forked_from: ForkedFrom | None
+    """None for one that was not forked."""
+    merged_into: str | None
+    """The sandbox that took its state over."""
+    checkpoints: int
+    """After how many of the last turns its state is kept."""
     raw: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -56,6 +64,9 @@ class SandboxInfo:
             title=answer.get("title"),
             end_reason=end.get("reason"),
             end_message=end.get("message"),
+            forked_from=ForkedFrom.from_json(answer.get("forked_from")),
+            merged_into=answer.get("merged_into"),
+            checkpoints=int(answer.get("checkpoints") or 0),
             raw=dict(answer),
         )
 

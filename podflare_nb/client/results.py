@@ -114,6 +114,8 @@ class ExecResult:
     notices: tuple[Notice, ...] = ()
     cell_id: str | None = None
     """The cell of the notebook that records it."""
+    turn_id: str | None = None
+    """The turn that it was: what ``rewind`` takes."""
 
     @property
     def ok(self) -> bool:
@@ -236,6 +238,7 @@ class ResultCollector:
             message=fields.get("message"),
             notices=tuple(self._notices),
             cell_id=fields.get("cell_id"),
+            turn_id=fields.get("turn_id"),
         )
 
 

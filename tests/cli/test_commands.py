@@ -34,6 +34,49 @@ def test_a_conversation_keeps_its_variables_and_names_its_notebook(service):
     assert "podflare-nb export sbx_" in shown
 
 
+def test_a_conversation_forks_compares_and_merges(service):
+    said = [
+        "x = 1",
+        "/fork 2",
+        "/switch 2",
+        "x = 'won'",
+        "/switch 1",
+        "/diff 2",
+        "/merge 2",
+        "print('x is', x)",
+        "/quit",
+    ]
+    shown = call(service, "chat", "--template", "python-minimal", text="\n".join(said) + "\n")
+    assert "~ x: 1 -> 'won'" in shown
+    assert "x is won" in shown
+    made = {word for word in shown.split() if word.startswith("sbx_")}
+    assert len(made) == 3
+    listed = json.loads(call(service, "sandboxes", "list", "--json"))
+    assert not made & {sandbox["id"] for sandbox in listed}
+
+
+def test_a_conversation_goes_back_to_an_earlier_turn(service):
+    said = ["x = 1", "x = 2", "/rewind 1", "print('x is', x)", "/quit"]
+    options = ["--template", "python-minimal", "--checkpoints", "3"]
+    assert "x is 1" in call(service, "chat", *options, text="\n".join(said) + "\n")
+
+
+def test_branches_are_listed_below_their_parent(service):
+    text = "/fork\n/quit\n"
+    shown = call(service, "chat", "--template", "python-minimal", "--keep", text=text)
+    child, parent = (
+        next(word for word in line.split() if word.startswith("sbx_"))
+        for line in (
+            next(line for line in shown.splitlines() if "ready" in line),
+            shown.splitlines()[-1],
+        )
+    )
+    lines = call(service, "sandboxes", "list").splitlines()
+    below = next(number for number, line in enumerate(lines) if line.startswith(parent)) + 1
+    assert lines[below].startswith(f"└─ {child}")
+    call(service, "sandboxes", "close", parent, child)
+
+
 def test_sandboxes_are_listed_exported_and_closed(service, tmp_path):
     call(service, "chat", "--template", "python-minimal", "--keep", "-m", "print('kept')")
     listed = json.loads(call(service, "sandboxes", "list", "--json"))

@@ -13,6 +13,7 @@ from tornado.web import Application, RequestHandler
 KEY = "pnb_stand_in"
 SANDBOX_ID = "sbx_" + "5" * 32
 ENDED_ID = "sbx_" + "e" * 32
+CHILD_IDS = ["sbx_" + "c" * 31 + digit for digit in "0123"]
 CUT = object()
 """In a list of events: the connection ends here."""
 NOON = "2026-01-01T12:00:00Z"
@@ -23,6 +24,27 @@ ANSWER_42 = [
     {"type": "stdout", "data": "42"},
     {"type": "exit", "data": 0, "status": "ok", "execution_count": 1, "state_preserved": True, "cell_id": "c1"},
 ]
+CHANGED = {"type": "int", "shape": None, "repr": "1"}
+DIFFERENCE = {
+    "files": {
+        "added": [{"path": "/root/new.csv", "size": 3}, {"path": "/tmp/new.csv", "size": 3}],
+        "removed": [{"path": "/root/gone.csv", "size": 1}],
+        "modified": [{"path": "/root/both.csv", "size": 1, "other_size": 2}],
+        "truncated": False,
+    },
+    "variables": {
+        "added": [{"name": "table", "type": "DataFrame", "shape": [2, 3], "repr": "..."}],
+        "removed": [{"name": "old", "type": "int", "shape": None, "repr": "7"}],
+        "changed": [{"name": "x", "before": CHANGED, "after": CHANGED | {"repr": "2"}}],
+        "unknown": ["odd"],
+    },
+    "cells": {"added": 2, "removed": 0, "modified": 1, "diff": [{"op": "patch"}]},
+}
+NO_DIFFERENCE = {
+    "files": {"added": [], "removed": [], "modified": [], "truncated": False},
+    "variables": {"added": [], "removed": [], "changed": [], "unknown": []},
+    "cells": {"added": 0, "removed": 0, "modified": 0, "diff": []},
+}
 INFO = {
     "id": SANDBOX_ID,
     "state": "ready",
@@ -57,6 +79,8 @@ class StandInService:
         self.resumed_events = deque()
         self.refusals = deque()
         self.files = {}
+        self.fork_answer = {"children": CHILD_IDS, "warnings": [], "failures": []}
+        self.difference = DIFFERENCE
         self.client_left = threading.Event()
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="stand-in")
@@ -127,7 +151,9 @@ class Handler(RequestHandler):
             self.refuse(*service.refusals.popleft())
             return
         rest = path.removeprefix("/podflare/v1")
-        await self.answer(rest.removeprefix("/sandboxes/" + SANDBOX_ID))
+        for known in (SANDBOX_ID, *CHILD_IDS):
+            rest = rest.removeprefix("/sandboxes/" + known)
+        await self.answer(rest)
 
     get = post = put = patch = delete = head = handle
 
@@ -142,6 +168,11 @@ class Handler(RequestHandler):
             "replay": self.execute,
             "chat": self.chat,
             "interrupt": self.accepted,
+            "fork": self.fork,
+            "diff": self.diff,
+            "rewind": self.rewind,
+            "branches": self.branches,
+            "merge_into": self.merge,
         }
         if name.startswith("notebook"):
             self.finish({"cells": [], "asked": name})
@@ -212,6 +243,28 @@ class Handler(RequestHandler):
     async def accepted(self, _):
         self.set_status(202)
         self.finish({})
+
+    async def fork(self, _):
+        n = json.loads(self.request.body).get("n", 1)
+        self.finish(self.service.fork_answer | {"children": self.service.fork_answer["children"][:n]})
+
+    async def diff(self, _):
+        self.finish(self.service.difference)
+
+    async def merge(self, _):
+        self.set_status(204)
+
+    async def rewind(self, _):
+        turn_id = json.loads(self.request.body)["turn_id"]
+        self.finish({"sandbox_id": SANDBOX_ID, "turn_id": turn_id, "branch": CHILD_IDS[0]})
+
+    async def branches(self, _):
+        forked = {"sandbox_id": SANDBOX_ID, "turn_id": "t1", "at": NOON}
+        row = {"state": "ready", "created_at": NOON, "ended_at": None, "end_reason": None, "merged_into": None}
+        first = row | {"id": SANDBOX_ID, "forked_from": None, "title": "hello"}
+        ended = {"state": "closed", "ended_at": NOON, "end_reason": "merged", "merged_into": SANDBOX_ID}
+        child = row | {"id": CHILD_IDS[0], "forked_from": forked, "title": None} | ended
+        self.finish({"branches": [first, child], "checkpoints": [{"turn_id": "t1", "at": NOON, "private_bytes": 9}]})
 
     async def stream(self, events):
         self.set_header("Content-Type", "application/x-ndjson")

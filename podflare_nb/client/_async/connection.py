@@ -24,7 +24,7 @@ from podflare_nb.client.errors import (
 from podflare_nb.client.events import LineSplitter
 from podflare_nb.client.failures import lost, refusal, unreachable
 from podflare_nb.client.lean_httpx import httpx
-from podflare_nb.client.pools import TIMEOUT
+from podflare_nb.client.pools import TIMEOUT, patient
 from podflare_nb.client.retry import Failure, failure_of_status, pause_before_retry
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class AsyncConnection:
         state = "idle" if self._pool is None else "open"
         return f"<{type(self).__name__} {self.endpoint.url} {state}>"
 
+    def another(self) -> Self:
+        """Give a connection of its own to the same service with the same key."""
+        return type(self)(self.endpoint.url, self.endpoint.api_key)
+
     async def close(self) -> None:
         """Give the shared pool back."""
         pool, self._pool = self._pool, None
@@ -69,9 +73,13 @@ class AsyncConnection:
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
+        wait_seconds: float = 0.0,
     ) -> Any:
-        """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one."""
-        response = await self.open(method, path, body, params=params)
+        """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one.
+
+        ``wait_seconds``: how long the service may wait before it begins to work on it.
+        """
+        response = await self.open(method, path, body, params=params, timeout=patient(wait_seconds))
         content = await self._whole(response)
         if not content:
             return None

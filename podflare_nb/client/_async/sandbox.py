@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from podflare_nb.client._async.branching import AsyncBranching
 from podflare_nb.client._async.calls import AsyncCalls
 from podflare_nb.client._async.client import AsyncClient
 from podflare_nb.client._async.connection import AsyncConnection
@@ -25,13 +26,14 @@ SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
-class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTranscript):
+class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTranscript, AsyncBranching):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
     ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
-    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``host``, ``api_key`` and
-    ``client``: the service, see AsyncClient. ``close`` ends it, and so does leaving ``async with``.
+    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``checkpoints``: after how many of
+    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key`` and ``client``: the service,
+    see AsyncClient. ``close`` ends it, and so does leaving ``async with``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a field of the request
@@ -49,6 +51,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         egress: bool | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        checkpoints: int | None = None,
     ) -> None:
         self._wanted: dict[str, Any] = {
             "template": template,
@@ -60,13 +63,11 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
             "egress": egress,
             "labels": dict(labels) if labels is not None else None,
             "env": dict(env) if env is not None else None,
+            "checkpoints": checkpoints,
         }
-        self._use(_calls_to(host, api_key, client))
+        self._calls = _calls_to(host, api_key, client)
+        self.files = AsyncFiles(self._calls)
         self._begin()
-
-    def _use(self, calls: AsyncCalls) -> None:
-        self._calls = calls
-        self.files = AsyncFiles(calls)
 
     async def start(self) -> Self:
         """Make the sandbox on the service; does nothing when it is there already."""
@@ -100,9 +101,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
             message = info.end_message or f"The sandbox {sandbox_id} is closed."
             raise GoneError(message, status=410, details={"reason": info.end_reason})
         calls.closed = False
-        sandbox = cls.__new__(cls)
-        sandbox._use(calls)  # noqa: SLF001 - of this very class: its constructor would make another sandbox
-        return sandbox
+        return cls._of(calls)
 
     @classmethod
     async def list(
@@ -115,7 +114,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
     @property
     def id(self) -> str:
         """The sandbox's id, ``sbx_`` and 32 hexadecimal digits."""
-        return self._calls.path().rpartition("/")[2]
+        return self._calls.id
 
     async def info(self) -> SandboxInfo:
         """Ask for its state, limits and times."""
@@ -160,8 +159,10 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         await self.close()
 
     def __repr__(self) -> str:
-        state = "not started" if self._calls.sandbox_id is None else self._calls.sandbox_id
-        return f"<{type(self).__name__} {state}{' closed' if self._calls.closed else ''}>"
+        calls = self._calls
+        state = "not started" if calls.sandbox_id is None else calls.sandbox_id
+        ended = f" merged into {calls.merged_into}" if calls.merged_into else " closed" if calls.closed else ""
+        return f"<{type(self).__name__} {state}{ended}>"
 
 
 def _calls_to(host: str | None, api_key: str | None, client: AsyncClient | None) -> AsyncCalls:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from podflare_nb.client.errors import NotOpenError
+from podflare_nb.client.errors import MergedError, NotOpenError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -20,16 +20,40 @@ class Calls:
     def __init__(self, connection: Connection, *, owns_connection: bool) -> None:
         self.connection = connection
         self.sandbox_id: str | None = None
+        self.merged_into: str | None = None
         self.closed = False
         self._owns_connection = owns_connection
 
-    def path(self, rest: str = "") -> str:
-        """Give the URL path of something of this sandbox."""
+    def beside(self, sandbox_id: str) -> Calls:
+        """Give the calls of another sandbox of the same service: through the same client, else on their own."""
+        connection = self.connection.another() if self._owns_connection else self.connection
+        calls = Calls(connection, owns_connection=self._owns_connection)
+        calls.sandbox_id = sandbox_id
+        return calls
+
+    def merged(self, parent: str) -> None:
+        """Take note that this sandbox was merged: there is nothing to close any more."""
+        self.merged_into = parent
+        self.closed = True
+        self.settle()
+
+    @property
+    def id(self) -> str:
+        """The sandbox's id; raises NotOpenError while it has none."""
         if self.sandbox_id is None:
             raise NotOpenError(
                 "This sandbox was not started yet: write `sandbox = Sandbox(...)` or `with Sandbox(...) as sandbox`."
             )
-        return f"/v1/sandboxes/{self.sandbox_id}{rest}"
+        return self.sandbox_id
+
+    def path(self, rest: str = "") -> str:
+        """Give the URL path of something of this sandbox; raises MergedError for what a merge took away."""
+        if self.merged_into and not rest.startswith("/notebook"):
+            raise MergedError(
+                f"{self.id} was merged into {self.merged_into}: use that one. Its notebook can still be read.",
+                details={"merged_into": self.merged_into},
+            )
+        return f"/v1/sandboxes/{self.id}{rest}"
 
     def call(
         self,
@@ -38,10 +62,11 @@ class Calls:
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
+        wait_seconds: float = 0.0,
     ) -> Any:
-        """Send JSON, get JSON."""
+        """Send JSON, get JSON. ``wait_seconds``: how long the service may wait before it begins."""
         try:
-            return self.connection.call(method, self.path(rest), body, params=params)
+            return self.connection.call(method, self.path(rest), body, params=params, wait_seconds=wait_seconds)
         finally:
             self.settle()
 

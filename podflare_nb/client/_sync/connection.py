@@ -25,7 +25,7 @@ from podflare_nb.client.errors import (
 from podflare_nb.client.events import LineSplitter
 from podflare_nb.client.failures import lost, refusal, unreachable
 from podflare_nb.client.lean_httpx import httpx
-from podflare_nb.client.pools import TIMEOUT, acquire, release
+from podflare_nb.client.pools import TIMEOUT, acquire, patient, release
 from podflare_nb.client.retry import Failure, failure_of_status, pause_before_retry
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Connection:
         state = "idle" if self._pool is None else "open"
         return f"<{type(self).__name__} {self.endpoint.url} {state}>"
 
+    def another(self) -> Self:
+        """Give a connection of its own to the same service with the same key."""
+        return type(self)(self.endpoint.url, self.endpoint.api_key)
+
     def close(self) -> None:
         """Give the shared pool back."""
         pool, self._pool = self._pool, None
@@ -70,9 +74,13 @@ class Connection:
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
+        wait_seconds: float = 0.0,
     ) -> Any:
-        """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one."""
-        response = self.open(method, path, body, params=params)
+        """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one.
+
+        ``wait_seconds``: how long the service may wait before it begins to work on it.
+        """
+        response = self.open(method, path, body, params=params, timeout=patient(wait_seconds))
         content = self._whole(response)
         if not content:
             return None

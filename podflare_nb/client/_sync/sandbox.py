@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from podflare_nb.client._sync.branching import Branching
 from podflare_nb.client._sync.calls import Calls
 from podflare_nb.client._sync.client import Client
 from podflare_nb.client._sync.connection import Connection
@@ -27,13 +28,14 @@ SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
-class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
+class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
     ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
-    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``host``, ``api_key`` and
-    ``client``: the service, see Client. ``close`` ends it, and so does leaving ``with``.
+    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``checkpoints``: after how many of
+    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key`` and ``client``: the service,
+    see Client. ``close`` ends it, and so does leaving ``with``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a field of the request
@@ -51,6 +53,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
         egress: bool | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        checkpoints: int | None = None,
     ) -> None:
         self._wanted: dict[str, Any] = {
             "template": template,
@@ -62,13 +65,11 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
             "egress": egress,
             "labels": dict(labels) if labels is not None else None,
             "env": dict(env) if env is not None else None,
+            "checkpoints": checkpoints,
         }
-        self._use(_calls_to(host, api_key, client))
+        self._calls = _calls_to(host, api_key, client)
+        self.files = Files(self._calls)
         self._begin()
-
-    def _use(self, calls: Calls) -> None:
-        self._calls = calls
-        self.files = Files(calls)
 
     def start(self) -> Self:
         """Make the sandbox on the service; does nothing when it is there already."""
@@ -102,9 +103,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
             message = info.end_message or f"The sandbox {sandbox_id} is closed."
             raise GoneError(message, status=410, details={"reason": info.end_reason})
         calls.closed = False
-        sandbox = cls.__new__(cls)
-        sandbox._use(calls)  # noqa: SLF001 - of this very class: its constructor would make another sandbox
-        return sandbox
+        return cls._of(calls)
 
     @classmethod
     def list(cls, *, include_closed: bool = False, host: str | None = None, api_key: str | None = None) -> SandboxInfos:
@@ -115,7 +114,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
     @property
     def id(self) -> str:
         """The sandbox's id, ``sbx_`` and 32 hexadecimal digits."""
-        return self._calls.path().rpartition("/")[2]
+        return self._calls.id
 
     def info(self) -> SandboxInfo:
         """Ask for its state, limits and times."""
@@ -160,8 +159,10 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript):
         self.close()
 
     def __repr__(self) -> str:
-        state = "not started" if self._calls.sandbox_id is None else self._calls.sandbox_id
-        return f"<{type(self).__name__} {state}{' closed' if self._calls.closed else ''}>"
+        calls = self._calls
+        state = "not started" if calls.sandbox_id is None else calls.sandbox_id
+        ended = f" merged into {calls.merged_into}" if calls.merged_into else " closed" if calls.closed else ""
+        return f"<{type(self).__name__} {state}{ended}>"
 
 
 def _calls_to(host: str | None, api_key: str | None, client: Client | None) -> Calls:
