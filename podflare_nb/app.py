@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -31,6 +33,7 @@ from .provisioning.client import Supervisor
 from .provisioning.jail import layers
 from .provisioning.kernelspec import TemplateSpec
 from .provisioning.reserve import Reserve
+from .sandboxes.branches import Admit, Branches
 from .sandboxes.execution import ExecutionObserver
 from .sandboxes.manager import SandboxManager
 from .sandboxes.sandbox import Sandbox
@@ -40,11 +43,12 @@ from .storage.keys import ApiKeyRecords
 from .storage.lock import DataLock
 from .storage.sandboxes import SandboxRecords
 from .storage.tenants import TenantRecords
+from .tenants import shared_kernels
 from .tenants.identity import TenantIdentityProvider
 from .tenants.key_ring import KeyRing
 from .tenants.quotas import Admissions
-from .tenants.tenant import LOCAL_TENANT_ID
-from .transcripts.header import PYTHON_LANGUAGE_INFO, TranscriptHeader
+from .tenants.tenant import LOCAL_TENANT_ID, Tenant
+from .transcripts.header import PYTHON_LANGUAGE_INFO, ForkedFrom, TranscriptHeader
 from .transcripts.recorder import Recorder
 from .transcripts.store import TranscriptStore
 
@@ -97,6 +101,11 @@ class PodflareApp(ExtensionApp):
             pool_size=pool_size_of(),
         )
 
+    def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Take part in the server's configuration; jupyter_server calls it before it makes its parts."""
+        super()._link_jupyter_server_extension(serverapp)
+        shared_kernels.install(serverapp)
+
     def initialize_settings(self) -> None:
         """Open the database, so that keys are recognised; jupyter_server calls it when it loads us."""
         self._stack = AsyncExitStack()
@@ -136,12 +145,15 @@ class PodflareApp(ExtensionApp):
     async def _start_services(self) -> Services:
         """Start the services; the slot calls it once."""
         try:
-            if self._database is None:
+            if self._database is None or self.slot.ring is None:
                 raise NoCapacityError("The service has no database.")
-            return await start_services(self.service_config(), SandboxRecords(self._database), self._stack)
+            records = SandboxRecords(self._database)
+            services = await start_services(self.service_config(), records, self.slot.ring.tenant, self._stack)
         except PodflareError as error:
             self._refuse(error)
             raise
+        shared_kernels.offer(self.settings["kernel_manager"], services.sandboxes)
+        return services
 
     def _refuse(self, error: PodflareError) -> None:
         self.slot.refuse(error)
@@ -149,7 +161,9 @@ class PodflareApp(ExtensionApp):
             self.log.warning("podflare_nb cannot be used here: %s", error.message)
 
 
-async def start_services(config: ServiceConfig, records: SandboxRecords, stack: AsyncExitStack) -> Services:
+async def start_services(
+    config: ServiceConfig, records: SandboxRecords, tenant_of: Callable[[str], Tenant], stack: AsyncExitStack
+) -> Services:
     """Start every part, in the order in which they stand on one another; ``stack`` ends them in reverse."""
     stack.enter_context(DataLock.take(config.data_dir))
     records.end_live("crashed", FOUND_LIVE, utc_now())
@@ -168,16 +182,30 @@ async def start_services(config: ServiceConfig, records: SandboxRecords, stack: 
     chat = await stack.enter_async_context(ChatService(model=config.default_model))
     chat.warm()
     recording = Recording(transcripts, chat, settings)
-    sandboxes = SandboxManager(kernels, records, recording.observer_for, settings, utc_now, on_end=recording.ended)
+    sandboxes = SandboxManager(
+        kernels,
+        records,
+        recording.observer_for,
+        settings,
+        utc_now,
+        on_end=recording.ended,
+        on_turn=recording.turn_ended,
+    )
+    admissions = Admissions()
+    admit = admission_of_branches(admissions, tenant_of, sandboxes)
+    branches = Branches(
+        manager=sandboxes, records=records, notebooks=recording, settings=settings, admit=admit, clock=utc_now
+    )
+    chat.enable_branches(branches, sandboxes.close)
     stack.push_async_callback(recording.settle)
+    stack.push_async_callback(branches.settle)
     stack.push_async_callback(sandboxes.aclose)
-    # What is loaded by now stays: the collector need not walk through all of it in the middle of somebody's request.
-    gc.collect()
-    gc.freeze()
+    keep_what_is_loaded()
     return Services(
         sandboxes=sandboxes,
+        branches=branches,
         settings=settings,
-        admissions=Admissions(),
+        admissions=admissions,
         transcripts=transcripts,
         chat=chat,
         template_states=lambda: template_states(supervisor),
@@ -187,7 +215,10 @@ async def start_services(config: ServiceConfig, records: SandboxRecords, stack: 
 
 
 class Recording:
-    """Ties a sandbox to its transcript: makes one at its start, and ends it once its last turn has been written."""
+    """Ties a sandbox to its transcript: makes one at its start, and ends it once its last turn has been written.
+
+    A branch's is a fork of its parent's; the rest is what branching does to notebooks (``lineage.Notebooks``).
+    """
 
     def __init__(self, transcripts: TranscriptStore, chat: ChatService, settings: SandboxSettings) -> None:
         self._transcripts, self._chat, self._settings = transcripts, chat, settings
@@ -205,7 +236,38 @@ class Recording:
             kernelspec=spec.kernelspec(),
             language_info=PYTHON_LANGUAGE_INFO,
         )
-        return Recorder(self._transcripts.create(header))
+        origin = sandbox.origin
+        if origin is None:
+            return Recorder(self._transcripts.create(header))
+        forked_from = ForkedFrom(origin.parent_id, origin.turn_id, origin.cells, origin.at.timestamp())
+        parent = self._transcripts.open(origin.parent_id)
+        return Recorder(self._transcripts.fork(parent, replace(header, forked_from=forked_from)))
+
+    def turn_ended(self, sandbox: Sandbox, turn_id: str) -> None:
+        """Record the end of a turn that was one execution; turns of the chat record theirs."""
+        self._transcripts.open(sandbox.id).end_turn(turn_id, "ok")
+
+    def position(self, sandbox_id: str) -> tuple[str | None, int]:
+        """See ``lineage.Notebooks``."""
+        return self._transcripts.open(sandbox_id).position()
+
+    def check_no_turn(self, sandbox_id: str) -> None:
+        """See ``lineage.Notebooks``."""
+        self._chat.check_no_turn(sandbox_id)
+
+    def merge(self, parent_id: str, winner_id: str, losers: Sequence[str]) -> None:
+        """See ``lineage.Notebooks``."""
+        self._transcripts.open(parent_id).merge(self._transcripts.open(winner_id), losers=losers)
+        self._chat.notebook_changed(parent_id)
+
+    def rewind(self, sandbox_id: str, turn_id: str, branch_id: str) -> None:
+        """See ``lineage.Notebooks``."""
+        self._transcripts.open(sandbox_id).rewind(turn_id, branch=branch_id)
+        self._chat.notebook_changed(sandbox_id)
+
+    async def nodes(self, *sandbox_ids: str) -> list[dict[str, Any]]:
+        """See ``lineage.Notebooks``."""
+        return [await self._transcripts.open(sandbox_id).outline() for sandbox_id in sandbox_ids]
 
     def ended(self, sandbox: Sandbox) -> None:
         """End the transcript of a sandbox that is over, whoever ended it."""
@@ -223,6 +285,22 @@ class Recording:
         await asyncio.gather(*self._endings, return_exceptions=True)
 
 
+def admission_of_branches(
+    admissions: Admissions, tenant_of: Callable[[str], Tenant], sandboxes: SandboxManager
+) -> Admit:
+    """Make what holds places for branches: each counts to its tenant's quotas before it exists, as a create does."""
+
+    @contextmanager
+    def admit(tenant_id: str, memory_mib: int, count: int) -> Iterator[None]:
+        live = [each.limits.memory_mib for each in sandboxes.live.values() if each.tenant_id == tenant_id]
+        with ExitStack() as places:
+            for _ in range(count):
+                places.enter_context(admissions.admit(tenant_of(tenant_id), live, memory_mib))
+            yield
+
+    return admit
+
+
 async def template_states(supervisor: Supervisor) -> Mapping[str, str]:
     """Ask the supervisor which templates are ready."""
     described = await supervisor.describe()
@@ -237,6 +315,12 @@ def choose_template(configured: str | None, templates: Mapping[str, TemplateSpec
         known = ", ".join(sorted(templates)) or "none"
         raise InvalidArgumentError(f"The default template {configured!r} is not installed; there are: {known}.")
     return configured
+
+
+def keep_what_is_loaded() -> None:
+    """Spare the collector what is loaded by now: it need not walk through that in the middle of a request."""
+    gc.collect()
+    gc.freeze()
 
 
 def allow_many_descriptors() -> None:

@@ -44,6 +44,12 @@ class NotFoundError(PodflareError):
     code = "not_found"
 
 
+class MergedError(NotFoundError):
+    """It was merged into another sandbox, ``details["merged_into"]``, which has its state now."""
+
+    code = "merged"
+
+
 class ConflictError(PodflareError):
     """The state of the thing does not allow it now (busy, closing, running)."""
 

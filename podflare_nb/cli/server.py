@@ -31,6 +31,7 @@ from ..tenants.identity import TenantIdentityProvider
 from ..tenants.kernels import TemplateSpecManager, TenantKernelManager
 from ..tenants.sessions import TenantSessionManager
 from . import running_service
+from .allocator import give_back_large_buffers
 from .running_service import RunningService
 
 NO_ISOLATION = (
@@ -108,6 +109,7 @@ class ServiceServer(ServerApp):
 
 def run_server(config: ServiceConfig, *, host: str, port: int, api_key: str, verbose: bool) -> int:
     """Run the service until a signal ends it; gives the exit code."""
+    give_back_large_buffers()
     server = ServiceServer.instance(config=settings(config, host=host, port=port, verbose=verbose))
     server.initialize(argv=[], find_extensions=False)
     # Counts of the whole server, which Jupyter shows to whoever is logged in: none of a tenant's business.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 
 from tornado import web
@@ -17,6 +18,7 @@ from .streaming import StreamingHandler, sentence_of
 
 OPENING_SECONDS = 0.1
 TOGETHER_SECONDS = 0.002
+TOGETHER_BYTES = 64 * 1024
 NDJSON = "application/x-ndjson"
 
 
@@ -30,7 +32,9 @@ class ExecHandler(StreamingHandler):
         request = self.read(Exec)
         services = await self.services()
         sandbox = services.sandboxes.get(self.who.tenant.id, sandbox_id)
-        execution = await sandbox.execute(execution_request(request, self.who.principal))
+        execution = await sandbox.execute(
+            execution_request(request, self.who.principal, keeps_states=sandbox.checkpoints.most > 0)
+        )
         self.begin_stream(NDJSON)
         # Whoever waits for a silent cell should at least know that it has begun.
         opening = asyncio.get_running_loop().call_later(OPENING_SECONDS, self.open_stream)
@@ -44,18 +48,23 @@ class ExecHandler(StreamingHandler):
         """Send events to the end; what goes wrong on the way is the last event, since the status is sent."""
         pieces = stream(execution)
         try:
-            self.write(await anext(pieces))
+            first = await anext(pieces)
+            self.write(first)
             if not execution.done:
                 # Most cells end right after their output: sent together, that is one packet instead of three,
                 # which measured as 0.1 ms of a call of 2.2 ms.
                 await asyncio.wait([asyncio.ensure_future(execution.result())], timeout=TOGETHER_SECONDS)
+            together = len(first)
             if not execution.done:
                 await self.send(b"")
             async for lines in pieces:
-                if execution.done:
+                together += len(lines)
+                if execution.done and together < TOGETHER_BYTES:
                     self.write(lines)
                 else:
+                    # A client that does not read stops the making of events.
                     await self.send(lines)
+                    together = 0
         except Exception as error:
             if not self._headers_written:
                 raise
@@ -90,11 +99,16 @@ class ReplayHandler(StreamingHandler):
         services = await self.services()
         events = services.sandboxes.get(self.who.tenant.id, sandbox_id).replay()
         self.begin_stream(NDJSON)
-        await self.finish(events, set_content_type=NDJSON)
+        await self.send(events)
+        await self.finish_stream()
 
 
-def execution_request(request: Exec, principal: str) -> ExecutionRequest:
-    """Make what a sandbox runs of what a client sent."""
+def execution_request(request: Exec, principal: str, *, keeps_states: bool) -> ExecutionRequest:
+    """Make what a sandbox runs of what a client sent.
+
+    Where states are kept, a call that names no turn is one of its own, and each call of a turn that its caller named
+    ends it as far as we know: what is kept of it is the state after the last one.
+    """
     provider, _, model_id = (request.model or "").partition(":")
     return ExecutionRequest(
         code=request.code,
@@ -104,10 +118,11 @@ def execution_request(request: Exec, principal: str) -> ExecutionRequest:
             role="tool",
             principal=principal,
             operator=request.operator,
-            turn_id=request.turn_id,
+            turn_id=request.turn_id or (f"turn_{secrets.token_hex(16)}" if keeps_states else None),
             tool_call_id=request.tool_call_id,
             model=Model(provider=provider, id=model_id) if model_id else None,
         ),
+        ends_turn=keeps_states,
     )
 
 

@@ -1,17 +1,22 @@
-"""The notebook of a sandbox, live or closed: as JSON, as a file, and as what people read elsewhere."""
+"""The notebook of a sandbox, live or closed: as JSON, as a file, and as what people read elsewhere.
+
+It is sent in pieces, each when the client has taken the last: a notebook of any size takes the memory of one.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import cast
 
 from tornado import web
 
 from ..errors import NotFoundError
-from ..transcripts.export import CONTENT_TYPES, ExportFormat, export
+from ..transcripts.export import CONTENT_TYPES, ExportFormat
 from ..transcripts.transcript import Transcript
 from .authorization import authorized
 from .base import PodflareHandler
+from .streaming import StreamingHandler
 
 IPYNB_TYPE = "application/x-ipynb+json"
 EXPORT_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
@@ -33,31 +38,38 @@ class TranscriptHandler(PodflareHandler):
         return transcript
 
 
-class NotebookHandler(TranscriptHandler):
+class PiecesHandler(StreamingHandler, TranscriptHandler):
+    """Base of handlers that send a notebook."""
+
+    async def send_pieces(self, pieces: AsyncGenerator[bytes], content_type: str) -> None:
+        """Send all pieces; those that nobody takes any more are given back."""
+        self.begin_stream(content_type)
+        async with aclosing(pieces):
+            await self.send_all(pieces)
+
+
+class NotebookHandler(PiecesHandler):
     """``GET /v1/sandboxes/{id}/notebook`` and ``notebook.ipynb``."""
 
     @web.authenticated
     @authorized("read", resource="podflare_nb:notebooks")
     async def get(self, sandbox_id: str, suffix: str | None) -> None:
         """Send the notebook as it is now: nbformat 4.5."""
-        content = await (await self.transcript(sandbox_id)).ipynb()
+        pieces = (await self.transcript(sandbox_id)).ipynb_pieces()
         if suffix:
             self.set_attachment_header(f"{sandbox_id}.ipynb")
-        self.set_header("Cache-Control", "no-store")
-        await self.finish(content, set_content_type=IPYNB_TYPE if suffix else "application/json")
+        await self.send_pieces(pieces, IPYNB_TYPE if suffix else "application/json")
 
 
-class NotebookExportHandler(TranscriptHandler):
+class NotebookExportHandler(PiecesHandler):
     """``GET /v1/sandboxes/{id}/notebook.html``, ``.md`` and ``.py``; ``?download`` makes it a file to keep."""
 
     @web.authenticated
     @authorized("read", resource="podflare_nb:notebooks")
     async def get(self, sandbox_id: str, kind: str) -> None:
         """Send the notebook in another format."""
-        notebook = await (await self.transcript(sandbox_id)).notebook()
-        text = await asyncio.to_thread(export, notebook, cast("ExportFormat", kind))
+        pieces = (await self.transcript(sandbox_id)).export_pieces(cast("ExportFormat", kind))
         if self.get_query_argument("download", None) is not None:
             self.set_attachment_header(f"{sandbox_id}.{kind}")
         self.set_header("Content-Security-Policy", EXPORT_CSP)
-        self.set_header("Cache-Control", "no-store")
-        await self.finish(text, set_content_type=CONTENT_TYPES[kind])
+        await self.send_pieces(pieces, CONTENT_TYPES[kind])

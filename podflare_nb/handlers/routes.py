@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import chat, exec, files, info, notebook, page, sandboxes  # noqa: A004 - the call is named exec
+from . import branches, chat, exec, files, info, notebook, page, sandboxes  # noqa: A004 - the call is named exec
 from .base import UnknownRouteHandler
 
 BASE = r"/podflare"
@@ -20,6 +20,11 @@ ROUTES: list[tuple[Any, ...]] = [
     (BASE + r"/v1/templates", info.TemplatesHandler),
     (SANDBOXES, sandboxes.SandboxesHandler),
     (SANDBOX, sandboxes.SandboxHandler),
+    (SANDBOX + r"/fork", branches.ForkHandler),
+    (SANDBOX + r"/merge_into/([^/]+)", branches.MergeHandler),
+    (SANDBOX + r"/diff", branches.DiffHandler),
+    (SANDBOX + r"/rewind", branches.RewindHandler),
+    (SANDBOX + r"/branches", branches.BranchesHandler),
     (SANDBOX + r"/exec", exec.ExecHandler),
     (SANDBOX + r"/interrupt", exec.InterruptHandler),
     (SANDBOX + r"/replay", exec.ReplayHandler),

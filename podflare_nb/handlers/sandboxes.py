@@ -9,7 +9,8 @@ from tornado import web
 
 from ..errors import ForbiddenError, InvalidArgumentError
 from ..protocol.requests import CreateSandbox, PatchSandbox
-from ..protocol.responses import SandboxEnd, SandboxInfo, SandboxLimits, SandboxPage
+from ..protocol.responses import ForkedFrom, SandboxEnd, SandboxInfo, SandboxLimits, SandboxPage
+from ..sandboxes import endings
 from ..sandboxes.creation import CreateSpec, find_template
 from ..sandboxes.sandbox import Sandbox
 from ..storage.sandboxes import SandboxRecord
@@ -78,9 +79,11 @@ class SandboxHandler(PodflareHandler):
     @web.authenticated
     @authorized("read", resource="podflare_nb:sandboxes")
     async def get(self, sandbox_id: str) -> None:
-        """Tell of a sandbox, live or ended: an ended one is state ``closed``, with ``end``."""
+        """Tell of a sandbox, live or ended: an ended one is state ``closed``, with ``end``; a merged one is a 404."""
         services = await self.services()
         record = services.sandboxes.record(self.who.tenant.id, sandbox_id)
+        if record.merged_into is not None:
+            raise endings.over(sandbox_id, record.end_reason, record.end_message, record.merged_into)
         sandbox = services.sandboxes.live.get(sandbox_id)
         await self.answer(info_of(sandbox) if sandbox is not None else info_of_record(record))
 
@@ -121,7 +124,7 @@ def flag(handler: PodflareHandler, name: str) -> bool:
 
 def info_of(sandbox: Sandbox) -> SandboxInfo:
     """Describe a live sandbox."""
-    end = sandbox.end
+    end, origin = sandbox.end, sandbox.origin
     return SandboxInfo(
         id=sandbox.id,
         state=sandbox.state,
@@ -142,6 +145,9 @@ def info_of(sandbox: Sandbox) -> SandboxInfo:
         egress=sandbox.egress,
         end=SandboxEnd(reason=end.reason, message=end.message, at=end.at) if end else None,
         title=sandbox.title,
+        forked_from=ForkedFrom(sandbox_id=origin.parent_id, turn_id=origin.turn_id, at=origin.at) if origin else None,
+        merged_into=end.merged_into if end else None,
+        checkpoints=sandbox.checkpoints.most,
     )
 
 
@@ -171,4 +177,14 @@ def info_of_record(record: SandboxRecord) -> SandboxInfo:
             at=ended,
         ),
         title=record.title,
+        forked_from=forked_from(record),
+        merged_into=record.merged_into,
+        checkpoints=record.checkpoints,
     )
+
+
+def forked_from(record: SandboxRecord) -> ForkedFrom | None:
+    """Tell where a branch left its parent; None for a sandbox that is no branch."""
+    if record.parent_id is None or record.forked_at is None:
+        return None
+    return ForkedFrom(sandbox_id=record.parent_id, turn_id=record.forked_turn_id, at=record.forked_at)

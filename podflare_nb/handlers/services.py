@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..chat.service import ChatService
 from ..errors import NoCapacityError, PodflareError
 from ..protocol.responses import LayerInfo
+from ..sandboxes.branches import Branches
 from ..sandboxes.manager import SandboxManager
 from ..sandboxes.settings import SandboxSettings
 from ..tenants.key_ring import KeyRing
@@ -27,6 +28,7 @@ class Services:
     """The parts that handlers call. ``template_states``: ready, loading or failed, by template."""
 
     sandboxes: SandboxManager
+    branches: Branches
     settings: SandboxSettings
     admissions: Admissions
     transcripts: TranscriptStore

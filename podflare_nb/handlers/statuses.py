@@ -13,6 +13,7 @@ STATUS_OF_CODE = {
     "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,
+    "merged": 404,
     "method_not_allowed": 405,
     "conflict": 409,
     "gone": 410,

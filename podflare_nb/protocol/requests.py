@@ -18,6 +18,9 @@ MAX_CODE_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SECONDS = 86_400
 MAX_SHOWN = 60
+MAX_CHECKPOINTS = 100
+MAX_CHILDREN = 32
+MAX_WAIT_SECONDS = 600
 
 Label = Annotated[str, StringConstraints(max_length=256)]
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -54,6 +57,9 @@ class CreateSandbox(Request):
     persistent: Annotated[bool | None, Field(description="true or false")] = None
     egress: Annotated[bool | None, Field(description="true or false")] = None
     labels: Labels = None
+    checkpoints: Annotated[
+        int | None, Field(ge=0, le=MAX_CHECKPOINTS, description="a whole number of turns from 0 to 100")
+    ] = None
     env: Annotated[
         dict[VariableName, VariableValue] | None,
         Field(
@@ -86,6 +92,29 @@ class Exec(Request):
     model: Annotated[
         str | None, Field(max_length=200, pattern=r"^[^:]+:.+$", description="a string 'provider:name'")
     ] = None
+
+
+class Fork(Request):
+    """``POST /v1/sandboxes/{id}/fork``."""
+
+    n: Annotated[int, Field(ge=1, le=MAX_CHILDREN, description="a whole number from 1 to 32")] = 1
+    wait_seconds: Annotated[
+        float | None,
+        Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False, description="a number of seconds from 0 to 600"),
+    ] = None
+    strict: Annotated[bool | None, Field(description="true or false")] = None
+
+
+class Diff(Request):
+    """``POST /v1/sandboxes/{id}/diff``."""
+
+    other: Annotated[str, Field(min_length=1, max_length=200, description="the id of another sandbox of the family")]
+
+
+class Rewind(Request):
+    """``POST /v1/sandboxes/{id}/rewind``."""
+
+    turn_id: Annotated[str, Field(min_length=1, max_length=200, description="the id of a turn that was kept")]
 
 
 class ChatMessage(Request):

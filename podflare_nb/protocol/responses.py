@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,8 +33,19 @@ class SandboxEnd(Response):
     at: datetime
 
 
+class ForkedFrom(Response):
+    """Where a branch left its parent. ``turn_id``: the last turn that both have."""
+
+    sandbox_id: str
+    turn_id: str | None
+    at: datetime
+
+
 class SandboxInfo(Response):
-    """A sandbox. ``expires_at``: the end of its lifetime; ``title``: its first chat message, in short."""
+    """A sandbox. ``expires_at``: the end of its lifetime; ``title``: its first chat message, in short.
+
+    ``checkpoints``: how many turns it can be rewound by; ``merged_into``: the sandbox that took its state over.
+    """
 
     id: str
     state: SandboxState
@@ -50,6 +61,9 @@ class SandboxInfo(Response):
     egress: bool = False
     end: SandboxEnd | None = None
     title: str | None = None
+    forked_from: ForkedFrom | None = None
+    merged_into: str | None = None
+    checkpoints: int = 0
 
 
 class SandboxPage(Response):
@@ -57,6 +71,60 @@ class SandboxPage(Response):
 
     sandboxes: list[SandboxInfo]
     next_cursor: str | None
+
+
+class ForkResult(Response):
+    """``POST /v1/sandboxes/{id}/fork``. A sentence for each thing that did not come along, and for each child that
+    could not be made."""
+
+    children: list[str]
+    warnings: list[str]
+    failures: list[str]
+
+
+class DiffResult(Response):
+    """``POST /v1/sandboxes/{id}/diff``, as ``sandboxes.difference`` makes it."""
+
+    files: dict[str, Any]
+    variables: dict[str, Any]
+    cells: dict[str, Any]
+
+
+class RewindResult(Response):
+    """``POST /v1/sandboxes/{id}/rewind``. ``branch`` keeps the way not taken."""
+
+    sandbox_id: str
+    turn_id: str
+    branch: str
+
+
+class BranchInfo(Response):
+    """One sandbox of a family. ``n_cells``: of its notebook, while it lives."""
+
+    id: str
+    forked_from: ForkedFrom | None
+    state: SandboxState
+    created_at: datetime
+    ended_at: datetime | None
+    end_reason: EndReason | None
+    merged_into: str | None
+    title: str | None
+    n_cells: int | None
+
+
+class CheckpointInfo(Response):
+    """A turn that can be rewound to. ``private_bytes``: memory that its state alone holds; null: unknown."""
+
+    turn_id: str
+    at: datetime
+    private_bytes: int | None
+
+
+class BranchList(Response):
+    """``GET /v1/sandboxes/{id}/branches``: the whole family, oldest first; the checkpoints of this sandbox."""
+
+    branches: list[BranchInfo]
+    checkpoints: list[CheckpointInfo]
 
 
 class TemplateInfo(Response):

@@ -1,4 +1,4 @@
-"""A live kernel as the rest of the service sees it: connection, files, signals, end.
+"""A live kernel as the rest of the service sees it: connection, files, signals, forks, end.
 
 ``provisioning.client`` makes these; ``sandboxes`` holds one each. The protocol is what a stand-in in a test
 must offer, too.
@@ -24,10 +24,59 @@ class Usage:
     pids: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ForkWarning:
+    """What of a kernel did not come along into its forks. ``text``: a sentence that names it.
+
+    ``kind`` is one of threads, processes, sockets, terminals, tasks, mappings, files.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """What came of a fork. ``children``: those that live, KernelHandles or, asked for asleep, SleepingKernels;
+    ``failures``: a sentence for each child that could not be made."""
+
+    children: list[KernelHandle | SleepingKernel]
+    warnings: list[ForkWarning]
+    failures: list[str]
+
+
+class SleepingKernel(Protocol):
+    """A checkpoint: a fork of a kernel that holds its state and does nothing. It shares the memory that neither it nor
+    the kernel has written since; its files are frozen layers of its family's disk.
+
+    It counts to the control group of the kernel that it was forked from, ends with it when the kernel's sandbox runs
+    out of memory (it is the first to go then), and lives on when the kernel is killed.
+    """
+
+    kernel_id: str
+    family: str
+    exited: asyncio.Future[KernelExit]
+    """Resolves once, at its end, whatever ended it."""
+
+    async def wake(self) -> KernelHandle:
+        """A live kernel with its state, files as they were, and a connection of its own. The sleeping one stays.
+
+        Raises NotFoundError if it has ended, NoCapacityError if no kernel could be made of it.
+        """
+
+    async def kill(self) -> None:
+        """End it and give back what only it held; idempotent; ``exited`` resolves."""
+
+    async def usage(self) -> Usage:
+        """Its own private memory; nothing else of it is known."""
+
+
 class KernelHandle(Protocol):
     """One live kernel process in its jail."""
 
     kernel_id: str
+    family: str
+    """Id of its jail. Kernels of one family are forks of each other: they share namespaces and a disk, not files."""
     template: str
     limits: Limits
     connection_info: Mapping[str, Any]
@@ -49,6 +98,27 @@ class KernelHandle(Protocol):
     async def usage(self) -> Usage:
         """Read what it uses now."""
 
+    async def fork(self, n: int, *, wait_seconds: float = 30.0, strict: bool = False, asleep: bool = False) -> Fork:
+        """Make ``n`` (1 to 32) kernels with this one's state and files, each with the limits that this one has.
+
+        Waits up to ``wait_seconds`` for the running cell to end. ``strict``: make none if anything would not come
+        along. ``asleep``: the children are checkpoints. Raises ConflictError if code still runs, another fork of this
+        kernel is under way, or strictness forbids (details: ``{"warnings": [sentences]}``); NotFoundError if the
+        kernel has ended; NoCapacityError if not one child could be made. The kernel goes on in every case.
+        """
+
+    async def variables(self, *, budget_seconds: float = 5.0) -> Mapping[str, Any]:
+        """Its user's variables, as ``provisioning.kernel.variables`` tells them: untrusted, 4 MiB at most.
+
+        Raises ConflictError while code runs.
+        """
+
+    async def changes(self, other: KernelHandle) -> Mapping[str, Any]:
+        """The files that ``other``, of the same family, has otherwise (``provisioning.jail.overlay_changes``).
+
+        Raises ConflictError if it is of another family or none.
+        """
+
 
 class KernelSource(Protocol):
     """Where kernels come from: the supervisor's client."""
@@ -60,3 +130,12 @@ class KernelSource(Protocol):
 
     async def replace(self, dead: KernelHandle) -> KernelHandle:
         """A new kernel on the files of a dead one (same jail's disk and limits); the dead handle is used up."""
+
+    async def succeed(self, predecessor: KernelHandle, successor: KernelHandle) -> KernelHandle:
+        """The kernel of ``successor`` takes over the connection (key and socket paths) of ``predecessor``, whose
+        process ends; limits are the successor's. Clients of the predecessor reconnect to it by themselves.
+
+        Both handles are used up (``exited``: closed); the new one has the predecessor's ``connection_info``. Raises
+        ConflictError if they are not of one family, NotFoundError if either has ended, NoCapacityError if the successor
+        does not answer, which is ended then; the predecessor is as before.
+        """

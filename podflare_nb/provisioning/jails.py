@@ -1,19 +1,25 @@
-"""A jail as the supervisor holds it: everything one sandbox owns on this machine, made and given back together."""
+"""A jail as the supervisor holds it: what a family of branches shares on this machine, made and given back together."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import secrets
 import signal
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .jail import build, user_namespace
+from .errands import Errand
+from .family_files import FamilyFiles
+from .jail import build, inside, user_namespace
 from .jail import syscalls as sc
+from .jail.build import FIRST
 from .jail.cgroups import Cgroup, CgroupTree
 from .jail.disk import Disk, DiskStore
-from .jail.plan import WORKSPACE, JailPlan
+from .jail.plan import BRANCH_ROOT, JailPlan
 from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
 from .waiting import readable, reap
@@ -32,13 +38,14 @@ class JailWorkshop:
 
 
 class Jail:
-    """The namespaces, root, disk, ids and control group of one sandbox. ``close`` gives all of them back."""
+    """The namespaces, disk and ids of one family of branches; ends with its last member."""
 
     def __init__(
         self, workshop: JailWorkshop, serial: str, limits: Limits, skeleton: Path, sources: tuple[str, ...]
     ) -> None:
         self._workshop = workshop
         self.serial = serial
+        self.family = secrets.token_hex(8)
         self.limits = limits
         self._skeleton = skeleton
         self._sources = sources
@@ -49,13 +56,15 @@ class Jail:
         self.init_pidfd = -1
         self.userns = -1
         self.owner = -1
-        self._cgroup: Cgroup | None = None
         self._disk: Disk | None = None
         self.plan: JailPlan
+        self.files = FamilyFiles(lambda work: self.errand(work, in_background=True))
+        self._members: set[Hashable] = set()
+        self._claimed: set[int] = set()
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "open" if self._init_pid else "new"
-        return f"<Jail {self.serial} {state} init={self._init_pid}>"
+        return f"<Jail {self.serial} {state} init={self._init_pid} members={len(self._members)}>"
 
     async def open(self) -> None:
         """Build it. Raises build.JailError or OSError; whatever had been made by then is given back."""
@@ -68,7 +77,6 @@ class Jail:
     async def _open(self) -> None:
         workshop, limits = self._workshop, self.limits
         self.owner = workshop.ids.take()
-        self._cgroup = workshop.cgroups.create(self.serial, limits)
         self._disk = workshop.disks.create(limits.disk_mib, limits.inodes)
         self.userns = user_namespace.create(self.owner)
         self.plan = JailPlan(
@@ -78,7 +86,6 @@ class Jail:
             sources=self._sources,
             owner=self.owner,
             init_owner=self.owner + SLOT_IDS - 1,
-            cgroup_procs=() if "cgroup" in workshop.without else self._cgroup.procs_files,
             without=workshop.without,
         )
         # Shielded: whoever is cancelled in the middle must still find, in ``close``, what there is to end.
@@ -94,26 +101,49 @@ class Jail:
         self._lifeline = building.lifeline
         self.init_pidfd = os.pidfd_open(self._init_pid)
 
-    def open_workspace(self) -> int:
-        """A new descriptor of the workspace directory, for the service's file routes."""
-        path = f"/proc/{self._init_pid}/root/{WORKSPACE.lstrip('/')}"
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def update(self, limits: Limits) -> None:
-        """Change the limits of memory, cpu and pids while it lives."""
-        assert self._cgroup is not None  # noqa: S101 - callers hold an open jail
-        self._cgroup.update(limits)
-        self.limits = limits
-
     @property
-    def cgroup(self) -> Cgroup:
-        """Its control group."""
-        assert self._cgroup is not None  # noqa: S101 - callers hold an open jail
-        return self._cgroup
+    def without(self) -> tuple[str, ...]:
+        """Layers left out, for a negative control."""
+        return self._workshop.without
 
-    def kill_processes(self) -> None:
-        """Kill what runs inside, but not pid 1: the files and namespaces stay for the next kernel."""
-        self.cgroup.kill(spare=self._init_pid)
+    def new_cgroup(self, name: str, limits: Limits) -> Cgroup:
+        """A control group for a member. Raises OSError."""
+        return self._workshop.cgroups.create(f"{self.serial}-{name}", limits)
+
+    def open_first_root(self) -> int:
+        """The root of the branch that it was built with. By its pid 1, which sees itself in a directory of the jail's
+        own; nothing on the way is any sandbox's to change."""
+        return os.open(f"/proc/{self._init_pid}/root/../..{BRANCH_ROOT}/{FIRST}", os.O_PATH | os.O_CLOEXEC)
+
+    def claim(self, pid: int) -> bool:
+        """Note that a process is a member's. False if it is somebody else's already, or none of this jail's."""
+        if pid in self._claimed:
+            return False
+        with suppress(OSError):
+            inside = Path(f"/proc/{pid}/ns/pid").readlink() == Path(f"/proc/{self._init_pid}/ns/pid").readlink()
+            if inside:
+                self._claimed.add(pid)
+            return inside
+        return False
+
+    def disclaim(self, pid: int) -> None:
+        """It has ended."""
+        self._claimed.discard(pid)
+
+    def errand(self, work: inside.Work, *, in_background: bool = False) -> Errand:
+        """Work in its mount namespace. Raises OSError if it has ended."""
+        if self._closing is not None:
+            raise ProcessLookupError(errno.ESRCH, "the sandbox has ended")
+        return Errand(self.init_pidfd, work, in_background=in_background)
+
+    def join(self, member: Hashable) -> None:
+        """It has one member more, for which it lives on."""
+        self._members.add(member)
+
+    def leave(self, member: Hashable) -> bool:
+        """A member is about to end. True for the last one: ``close`` it, and all is gone."""
+        self._members.discard(member)
+        return not self._members
 
     async def close(self) -> None:
         """End every process inside and give everything back. Idempotent; concurrent calls wait for the one close."""
@@ -124,26 +154,16 @@ class Jail:
     async def _close(self) -> None:
         if self._building is not None:
             await asyncio.wait({self._building})
+        await self.files.close()
         if self._init_pid:
             with suppress(ProcessLookupError):
                 sc.pidfd_send_signal(self.init_pidfd, signal.SIGKILL)
             await reap(self._init_pid, self.init_pidfd)
             os.close(self.init_pidfd)
             os.close(self._lifeline)
-        if self._cgroup is not None:
-            await self._cgroup_gone(self._cgroup)
         if self._disk is not None:
             self._disk.close()
         if self.userns >= 0:
             os.close(self.userns)
         if self.owner >= 0:
             self._workshop.ids.give_back(self.owner)
-
-    @staticmethod
-    async def _cgroup_gone(cgroup: Cgroup) -> None:
-        """Linux lets go of a group some moments after its last process ended, and tells nobody: ask again."""
-        pause = 0.001
-        while not cgroup.remove():
-            cgroup.kill()  # what was on its way in when the jail ended
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 0.1)

@@ -65,6 +65,10 @@ class Reserve:
         """See ``handle.KernelSource``."""
         return await self._source.replace(dead)
 
+    async def succeed(self, predecessor: KernelHandle, successor: KernelHandle) -> KernelHandle:
+        """See ``handle.KernelSource``."""
+        return await self._source.succeed(predecessor, successor)
+
     def _give_up(self, dead: KernelHandle) -> None:
         """A kernel that died while it was held: its sandbox is given back."""
         task = asyncio.get_running_loop().create_task(dead.kill())

@@ -7,6 +7,11 @@ import os
 import socket
 
 from . import datagrams
+from .jail import syscalls
+
+EXIT_LOOKS = 200
+EXIT_LOOK_SECONDS = 0.005
+"""How often, and how far apart, the end of somebody else's child is asked for before it counts as unknown."""
 
 
 def _resolve(done: asyncio.Future[None]) -> None:
@@ -52,3 +57,17 @@ async def reap(pid: int, pidfd: int) -> int | None:
         return os.waitpid(pid, 0)[1]  # noqa: ASYNC222 - it has ended: this returns at once
     except ChildProcessError:
         return None
+
+
+async def exit_status(pidfd: int) -> int | None:
+    """Wait for the end of a process that is not our child; its wait status, None if Linux does not tell (before 6.15).
+
+    That it has ended is told at once, how it ended some moments later, when its parent has reaped it.
+    """
+    await readable(pidfd)
+    for _ in range(EXIT_LOOKS):
+        status = syscalls.pidfd_wait_status(pidfd)
+        if status is not None:
+            return status
+        await asyncio.sleep(EXIT_LOOK_SECONDS)
+    return None

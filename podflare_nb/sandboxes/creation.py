@@ -29,6 +29,7 @@ class CreateSpec:
     egress: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class CreatePlan:
     limits: Limits | None
     labels: Mapping[str, str]
     env: Mapping[str, str]
+    checkpoints: int
 
 
 def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
@@ -60,7 +62,12 @@ def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
     check_seconds("timeout_seconds", timeout, settings)
     check_seconds("idle_timeout_seconds", idle, settings)
     check_labels(spec.labels)
-    return CreatePlan(template.name, timeout, idle, _limits(spec, template, settings), spec.labels, spec.env)
+    if spec.checkpoints and template.language != "python":
+        raise InvalidArgumentError(
+            f"checkpoints need a kernel that can fork; {template.name} is {template.language}. Create it without them."
+        )
+    limits = _limits(spec, template, settings)
+    return CreatePlan(template.name, timeout, idle, limits, spec.labels, spec.env, spec.checkpoints)
 
 
 def find_template(name: str | None, settings: SandboxSettings) -> TemplateSpec:

@@ -7,7 +7,7 @@ transcript keeps all; what bash's and ``sys.exit``'s way of failing would add is
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from pydantic_core import to_json
@@ -19,6 +19,9 @@ from .outcome import exit_argument
 Event = dict[str, Any]
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
+
+PART_CHARACTERS = 16 * 1024
+"""Of a stream's text: so much at a time becomes events."""
 
 _LINE_ENDS = re.compile("\x85|\u2028|\u2029".encode())
 
@@ -72,8 +75,8 @@ class EventEncoder:
             event["update"] = True
         return [event]
 
-    def end(self, result: ExecutionResult, cell_id: str, ts: int) -> list[Event]:
-        """What is left of the lines, what was truncated, and the exit."""
+    def end(self, result: ExecutionResult, cell_id: str, turn_id: str | None, ts: int) -> list[Event]:
+        """What is left of the lines, what was truncated, and the exit, which names cell and turn."""
         events = [
             self._event(name, "".join(parts).removesuffix("\r"), ts) for name, parts in self._partial.items() if parts
         ]
@@ -91,6 +94,8 @@ class EventEncoder:
         last["execution_count"] = result.execution_count
         last["state_preserved"] = result.state_preserved
         last["cell_id"] = cell_id
+        if turn_id is not None:
+            last["turn_id"] = turn_id
         if result.message is not None:
             last["message"] = result.message
         events.append(last)
@@ -130,10 +135,21 @@ class EventEncoder:
         return [*events, self._event("error", data, ts)]
 
 
+def _parts(output: Output) -> Iterator[Output]:
+    """A long text of a stream, in parts; any other output as it is."""
+    text = output["text"] if output["output_type"] == "stream" else ""
+    if len(text) <= PART_CHARACTERS:
+        yield output
+        return
+    for start in range(0, len(text), PART_CHARACTERS):
+        yield {**output, "text": text[start : start + PART_CHARACTERS]}
+
+
 async def stream(execution: Execution) -> AsyncIterator[bytes]:
     """The NDJSON of an execution as it runs, to its end, in pieces that are whole lines.
 
-    Bounded by the limits on output; a reader that is slow gets larger pieces, it holds up nothing.
+    Bounded by the limits on output; a reader that is slow gets larger pieces, it holds up nothing. Events are made
+    as they are asked for, those of some KiB of text at a time: a line of one character is an event of two hundred.
     """
     encoder = EventEncoder(execution.request.language)
     told = False
@@ -142,9 +158,12 @@ async def stream(execution: Execution) -> AsyncIterator[bytes]:
         if not told:
             told = True
             events = [encoder.notice(notice, execution.begun) for notice in execution.notices]
-        events += encoder.output(output, ts)
-        if events:
-            yield encode(events)
+        for part in _parts(output):
+            events += encoder.output(part, ts)
+            if events:
+                yield encode(events)
+                events = []
     result = await execution.result()
     events = [] if told else [encoder.notice(notice, execution.begun) for notice in execution.notices]
-    yield encode([*events, *encoder.end(result, execution.cell_id, execution.ended)])
+    turn_id = execution.request.provenance.turn_id
+    yield encode([*events, *encoder.end(result, execution.cell_id, turn_id, execution.ended)])

@@ -14,8 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from pydantic_core import from_json, to_json
+
 from ..protocol.provenance import Provenance
 from ..protocol.states import ExecutionStatus, Language
+
+_UNPACKED = 16
+"""Outputs that wait for their reader as they are; those behind them are packed."""
+_PIECES = 256
+"""Pieces of one stream that wait before they are made one."""
 
 Output = dict[str, Any]
 """An nbformat output, or ``{"output_type": "update_display_data", "data", "metadata", "transient"}``,
@@ -33,6 +40,8 @@ class ExecutionRequest:
     cell_id: str | None = None
     store: bool = True
     """False: do not record it (internal bookkeeping)."""
+    ends_turn: bool = False
+    """Its end is the end of the turn that its provenance names, as far as we know: the state may be kept then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ class Execution:
     """An execution, waiting or under way: its outputs for one reader, and its end.
 
     ``outputs`` (or ``stamped``) may be read once, by one reader; what nobody reads is kept up to the limits on
-    output. Leaving it early changes nothing: ``cancel`` ends the run.
+    output, as bytes once it is more than a little. Leaving it early changes nothing: ``cancel`` ends the run.
     """
 
     def __init__(self, request: ExecutionRequest, cell_id: str, cancel: Callable[[Execution], None]) -> None:
@@ -110,7 +119,7 @@ class Execution:
         self.ended = 0
         """When the kernel was given it, and when it ended, in milliseconds since the epoch; 0: not yet."""
         self._cancel = cancel
-        self._pending: deque[tuple[int, Output, list[str]]] = deque()
+        self._pending: deque[tuple[int, Output | bytes, list[str]]] = deque()
         self._result: asyncio.Future[ExecutionResult] = asyncio.get_running_loop().create_future()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -145,7 +154,8 @@ class Execution:
         pending = self._pending
         while True:
             while pending:
-                stamp, output, more = pending.popleft()
+                stamp, kept, more = pending.popleft()
+                output: Output = from_json(kept) if isinstance(kept, bytes) else kept
                 if more:
                     output = {**output, "text": "".join((output["text"], *more))}
                 yield stamp, output
@@ -158,12 +168,18 @@ class Execution:
         """For the executor: one more output."""
         pending = self._pending
         if pending and output["output_type"] == "stream":
-            last = pending[-1]
-            # A million prints that nobody reads must not become a million dicts.
-            if last[1].get("name") == output["name"]:
-                last[2].append(output["text"])
+            _, last, more = pending[-1]
+            # A million prints that nobody reads must become neither a million dicts nor a million strings.
+            if not isinstance(last, bytes) and last.get("name") == output["name"]:
+                more.append(output["text"])
+                if len(more) == _PIECES:
+                    more[:] = ["".join(more)]
                 return
-        pending.append((stamp, output, []))
+        if len(pending) < _UNPACKED or output["output_type"] == "stream":
+            pending.append((stamp, output, []))
+        else:
+            # Parsed, it would take many times its size: nested lists most of all.
+            pending.append((stamp, to_json(output), []))
         self._wake()
 
     def finish(self, stamp: int, result: ExecutionResult) -> None:

@@ -6,11 +6,10 @@ then to the replay, then to the execution's reader. What must end is ``run_watch
 """
 
 import signal
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
-from ..errors import ConflictError
+from ..errors import ConflictError, PodflareError
 from ..provisioning.kernel_exit import KernelExit
 from .activity import Activity
 from .execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Notice
@@ -23,6 +22,7 @@ from .run import Run
 from .run_watch import RunWatch
 from .settings import ExecutionSettings
 from .visitors import Visitors
+from .waiting_line import Pause, WaitingLine
 
 _TIMED_OUT = (
     "The time was up and the code did not stop when it was interrupted: its kernel was replaced. "
@@ -45,13 +45,14 @@ class Executor:
         *,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
+        turn_ended: Callable[[str], object],
     ) -> None:
         self.replay = Replay(settings.replay_events, settings.replay_bytes)
         self.refused = 0
         """Messages whose content could not be used."""
         self._keeper, self._activity, self._observer, self._settings = keeper, activity, observer, settings
-        self._clock, self._new_id = clock, new_id
-        self._queue: deque[Execution] = deque()
+        self._clock, self._new_id, self._turn_ended = clock, new_id, turn_ended
+        self._line = WaitingLine()
         self._current: Execution | None = None
         self._run: Run | None = None
         self._msg_id = ""
@@ -61,22 +62,29 @@ class Executor:
         self._busy = False
 
     def __repr__(self) -> str:
-        return f"<Executor current={self._current!r} queued={len(self._queue)}>"
+        return f"<Executor current={self._current!r} {self._line!r}>"
 
     def submit(self, request: ExecutionRequest) -> Execution:
         """Queue an execution; it starts at once when nothing else runs. Raises ConflictError when too many wait."""
-        if len(self._queue) >= self._settings.max_queued:
+        if len(self._line) >= self._settings.max_queued:
             raise ConflictError(
-                f"{len(self._queue)} executions wait in this sandbox already. Wait until some have ended, "
+                f"{len(self._line)} executions wait in this sandbox already. Wait until some have ended, "
                 "or use another sandbox."
             )
         execution = Execution(request, request.cell_id or self._new_id(), self._cancel)
-        self._queue.append(execution)
+        self._line.join(execution)
         if not self._busy:
             self._busy = True
             self._activity.take("work_began")
         self._advance()
         return execution
+
+    def pause(self, *, first: bool) -> Pause:
+        """Want the kernel quiet, before every execution that waits or (not ``first``) behind them."""
+        pause = Pause(self._line, self._advance, is_busy=lambda: self._run is not None or len(self._line) > 0)
+        self._line.join_pause(pause, first=first)
+        self._advance()
+        return pause
 
     async def interrupt(self) -> None:
         """Interrupt what runs now, by whichever client; nothing if nothing runs."""
@@ -84,9 +92,9 @@ class Executor:
             self._run.cause = "interrupt"
         await self._keeper.handle.send_signal(signal.SIGINT)
 
-    def close(self, message: str) -> None:
-        """End what runs and what waits; ``message`` tells why."""
-        waiting, self._queue = self._queue, deque()
+    def close(self, message: str, reason: PodflareError) -> None:
+        """End what runs and what waits; ``message`` tells why, and pauses that wait raise ``reason``."""
+        waiting = self._line.close(reason)
         if self._run is not None:
             self._finish(self._run.died(message))
         for execution in waiting:
@@ -97,7 +105,8 @@ class Executor:
     # What the keeper tells.
 
     def kernel_ready(self) -> None:
-        """Start what waits."""
+        """Start what waits. What other clients ran ended with the kernel before."""
+        self._visitors.close("The kernel was replaced while this ran.")
         self._advance()
 
     def kernel_said(self, message: Received) -> None:
@@ -155,12 +164,12 @@ class Executor:
     def _advance(self) -> None:
         if self._run is not None or not self._keeper.ready:
             return
-        if not self._queue:
-            if self._busy:
+        execution = self._line.next()
+        if execution is None:
+            if self._busy and not len(self._line):
                 self._busy = False
                 self._activity.take("work_ended")
             return
-        execution = self._queue.popleft()
         self._current = execution
         run = Run(execution.cell_id, execution.request.language, OutputTally(self._settings.output))
         self._run, self._watch = run, RunWatch(run, self._keeper, self._settings, self._fell_silent)
@@ -182,13 +191,15 @@ class Executor:
             stamp = _milliseconds(self._clock())
             self.replay.ended(result, stamp)
             execution.finish(stamp, result)
+            turn_id = execution.request.provenance.turn_id
+            if execution.request.ends_turn and turn_id is not None:
+                self._turn_ended(turn_id)
         self._advance()
 
     def _cancel(self, execution: Execution) -> None:
         if execution is self._current and self._watch is not None:
             self._watch.stop("cancel")
-        elif execution in self._queue:
-            self._queue.remove(execution)
+        elif self._line.leave(execution):
             ended = ExecutionResult("interrupted", INTERRUPTED, None, "It was cancelled before it began.")
             execution.finish(_milliseconds(self._clock()), ended)
             self._advance()

@@ -10,11 +10,14 @@ because nothing is asked before. Below: ``zmtp``, ``messages``. Above: ``kernel_
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .messages import Codec, MalformedError, Received
 from .zmtp import SUBSCRIBE_ALL, Message, ZmtpSocket
+
+log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 0.1
 """After this long without a welcome the kernel is asked for its info; and again after each such while."""
@@ -50,6 +53,8 @@ class KernelConnection:
     ) -> None:
         self.ready = False
         self.refused = 0
+        self.failed = 0
+        """Messages on which whoever heard them failed."""
         self._info = connection_info
         self._listener, self._on_lost = listener, lost
         self._codec = Codec(str(connection_info["key"]), session_id)
@@ -133,10 +138,13 @@ class KernelConnection:
                 return
             try:
                 message = self._codec.open(frames, dropped)
+                hand_on(message)
             except MalformedError:
                 self.refused += 1
-            else:
-                hand_on(message)
+            except Exception:
+                # A fault of ours with one message: those that came with it, the idle among them, are not to be lost.
+                self.failed += 1
+                log.exception("%r: a message could not be handled", self)
 
     def _heard(self, message: Received) -> None:
         if not self.ready:

@@ -3,13 +3,15 @@
 What the kernel says goes straight from the connection to the executor. Death is told by the handle's ``exited``; a
 kernel that ends its connections but lives on (user code that closes every descriptor) is ended. Three deaths within
 a minute, each before the kernel began to work, end the keeping: ``kernel_hopeless``. Below: ``kernel_connection``,
-the handle and the source of kernels. Above: ``executor`` as the listener, ``sandbox`` as the owner.
+the handle and the source of kernels. Above: ``executor`` as the listener, ``sandbox`` as the owner, ``branches``,
+which lets one sandbox's kernel pass to another.
 """
 
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from ..errors import PodflareError
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 _EXIT_SECONDS = 1.0
 """How long a kernel that ended its connections may take to end itself."""
 _KILL_SECONDS = 10.0
+READY_SECONDS = 60.0
+"""How long a kernel may take to answer on its sockets; then it is ended, and the next one tried."""
 
 
 class KeeperListener(KernelListener, Protocol):
@@ -53,8 +57,10 @@ class KernelKeeper:
         self._max_message_bytes = max_message_bytes
         self._loop = asyncio.get_running_loop()
         self._connection: KernelConnection | None = None
+        self._listener: KeeperListener | None = None
         self._deaths: tuple[float, ...] = ()
         self._broke: str | None = None
+        self._passing = self._given_away = False
         self._closed = False
         self._work = BackgroundWork(f"kernel of {handle.kernel_id}")
 
@@ -68,14 +74,48 @@ class KernelKeeper:
         return self._connection is not None and self._connection.ready
 
     def start(self, listener: KeeperListener) -> None:
-        """Connect the kernel; ``listener`` hears of everything from now on."""
-        self._attach(listener)
+        """Connect the kernel; ``listener`` hears of everything from now on.
+
+        Right after what is under way now: whoever made the sandbox is answered before, and code waits for the kernel.
+        """
+        self._listener = listener
+        self._loop.call_soon(self._attach, listener)
 
     def execute(self, code: str) -> str:
         """Send an execution to the kernel, which is ``ready``; returns its message id."""
         if self._connection is None:
             raise RuntimeError("an execution was sent to a kernel that is not there")
         return self._connection.execute(code)
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """While a kernel passes from one sandbox to another: for neither is it a death that its handle ends."""
+        handle, self._passing = self.handle, True
+        try:
+            yield
+        finally:
+            self._passing = False
+            if self._listener is not None and handle.exited.done():
+                self._exited(handle, handle.exited, self._listener)
+
+    async def succeed(self, successor: KernelHandle) -> None:
+        """Put another kernel of the family in this one's place, which ends; clients of this one find that one.
+
+        Raises what the source raises; then this kernel goes on.
+        """
+        with self.passing():
+            handle = await self._source.succeed(self.handle, successor)
+            self._detach()
+            self.handle = handle
+            if self._closed:  # meanwhile; whoever closed it ended the kernel before
+                await handle.kill()
+            elif self._listener is not None:
+                self._attach(self._listener)
+
+    def give_away(self) -> None:
+        """The kernel is another sandbox's now: let go of it, and do not end it. Idempotent."""
+        self._given_away = self._closed = True
+        self._detach()
 
     def begin_kill(self) -> None:
         """End the kernel without waiting; its death is told as any other, and it is replaced."""
@@ -87,6 +127,8 @@ class KernelKeeper:
         if self._connection is not None:
             self._connection.close()
         await self._work.settle(cancel=True)
+        if self._given_away:
+            return
         try:
             async with asyncio.timeout(_KILL_SECONDS):
                 await self.handle.kill()
@@ -94,6 +136,8 @@ class KernelKeeper:
             log.exception("%r: the sandbox could not be ended", self)
 
     def _attach(self, listener: KeeperListener) -> None:
+        if self._closed or self._connection is not None:
+            return
         handle = self.handle
         self._broke = None
         self._connection = connection = KernelConnection(
@@ -105,11 +149,16 @@ class KernelKeeper:
             max_message_bytes=self._max_message_bytes,
         )
         handle.exited.add_done_callback(lambda exited: self._exited(handle, exited, listener))
+        self._loop.call_later(READY_SECONDS, self._end_unready, handle, connection)
         try:
             connection.connect()
         except OSError as error:
             connection.close()
             self._end_unreachable(handle, str(error))
+
+    def _end_unready(self, handle: KernelHandle, connection: KernelConnection) -> None:
+        if connection is self._connection and not connection.ready:
+            self._end_unreachable(handle, f"it did not answer within {READY_SECONDS:g} seconds")
 
     def _end_unreachable(self, handle: KernelHandle, reason: str) -> None:
         if self._closed or handle is not self.handle or handle.exited.done():
@@ -128,7 +177,7 @@ class KernelKeeper:
             self._give_up("crashed", f"The kernel did not end when it was killed. {error}")
 
     def _exited(self, handle: KernelHandle, exited: asyncio.Future[KernelExit], listener: KeeperListener) -> None:
-        if self._closed or handle is not self.handle or exited.cancelled():
+        if self._closed or self._passing or handle is not self.handle or exited.cancelled():
             return
         ending = exited.result() if self._broke is None else KernelExit("crashed", self._broke)
         worked = self._detach()

@@ -5,31 +5,26 @@ tenant answers as one that never was. Above: handlers and chat; below: ``sandbox
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..errors import GoneError, InvalidArgumentError, NoCapacityError, NotFoundError
+from ..errors import InvalidArgumentError, NoCapacityError, NotFoundError
 from ..protocol.states import EndReason
 from ..provisioning.handle import KernelHandle, KernelSource
 from ..storage.sandboxes import SandboxRecord, SandboxRecords
-from . import creation
+from . import creation, endings
 from .background import BackgroundWork
 from .creation import CreateSpec
 from .culler import Culler, Expiry, Lease
 from .execution import ExecutionObserver
+from .lineage import Origin
 from .quotas import Places
 from .sandbox import End, Sandbox, SandboxIdentity, Surroundings
 from .settings import SandboxSettings
-
-_ENDINGS: dict[EndReason, str] = {
-    "closed": "The sandbox was closed.",
-    "idle_timeout": "The sandbox was idle for its idle_timeout_seconds and has ended.",
-    "lifetime": "The sandbox reached its timeout_seconds and has ended.",
-    "shutdown": "The service was shut down, and the sandbox with it.",
-}
 
 
 def _now() -> datetime:
@@ -41,7 +36,10 @@ def _random_id() -> str:
 
 
 class SandboxManager:
-    """The live sandboxes. ``observer_for`` gives each its transcript's recorder; ``on_end`` hears of each end."""
+    """The live sandboxes. ``observer_for`` gives each its transcript's recorder; ``on_end`` hears of each end.
+
+    ``on_turn`` hears of executions that were turns of their own, in sandboxes that keep states.
+    """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
@@ -53,12 +51,17 @@ class SandboxManager:
         *,
         new_id: Callable[[], str] = _random_id,
         on_end: Callable[[Sandbox], None] | None = None,
+        on_turn: Callable[[Sandbox, str], None] | None = None,
     ) -> None:
+        self._surroundings = Surroundings(
+            kernels, clock, new_id, settings.execution, self.begin_end, on_turn or (lambda *_: None)
+        )
         self._kernels, self._records, self._observer_for = kernels, records, observer_for
         self._settings, self._clock, self._new_id, self._on_end = settings, clock, new_id, on_end
         self.live: dict[str, Sandbox] = {}
         """The live sandboxes by id, of all tenants."""
-        self._places = Places(settings.max_live_per_tenant)
+        self.places = Places(settings.max_live_per_tenant)
+        """One for each that lives or is being made."""
         self._culler = Culler(lambda: [_lease(s) for s in self.live.values()], self._expire, clock)
         self._endings = BackgroundWork("ending sandboxes")
         self._closed = False
@@ -70,27 +73,38 @@ class SandboxManager:
         """Make a sandbox. Raises InvalidArgumentError, NotFoundError, QuotaExceededError, NoCapacityError."""
         self._check_open()
         plan = creation.plan(spec, self._settings)
-        self._places.take(tenant_id)
+        self.places.take(tenant_id)
         try:
             handle = await self._kernels.acquire(plan.template, limits=plan.limits, env=plan.env or None)
+            return await self._open(self._identity(tenant_id, plan.template), handle, plan)
         except BaseException:
-            self._places.give_back(tenant_id)
-            raise
-        try:
-            return self._open(tenant_id, plan, handle)
-        except BaseException:
-            self._places.give_back(tenant_id)
-            await handle.kill()
+            self.places.give_back(tenant_id)
             raise
 
+    async def adopt(self, parent: Sandbox, handle: KernelHandle, origin: Origin) -> Sandbox:
+        """Make a sandbox of a fork of the parent's kernel, with what is left of the parent's times.
+
+        A place has been taken for it. If it cannot be made, the kernel is ended and the place is still taken.
+        """
+        left = math.ceil((parent.expires_at - self._clock()).total_seconds())
+        plan = creation.CreatePlan(
+            template=parent.template,
+            timeout_seconds=max(left, 1),
+            idle_timeout_seconds=parent.idle_timeout_seconds,
+            limits=None,
+            labels=parent.labels,
+            env={},
+            checkpoints=parent.checkpoints.most,
+        )
+        return await self._open(self._identity(parent.tenant_id, parent.template, origin), handle, plan, parent.title)
+
     def get(self, tenant_id: str, sandbox_id: str) -> Sandbox:
-        """Find a live sandbox of this tenant. Raises NotFoundError, and GoneError with the reason of its end."""
+        """Find a live sandbox of this tenant. Raises NotFoundError; GoneError, MergedError for one that has ended."""
         sandbox = self.live.get(sandbox_id)
         if sandbox is not None and sandbox.tenant_id == tenant_id:
             return sandbox
         record = self.record(tenant_id, sandbox_id)
-        reason: EndReason = record.end_reason or "shutdown"
-        raise GoneError(record.end_message or _ENDINGS["shutdown"], reason=reason)
+        raise endings.over(sandbox_id, record.end_reason, record.end_message, record.merged_into)
 
     def record(self, tenant_id: str, sandbox_id: str) -> SandboxRecord:
         """Find what the book has of a sandbox of this tenant, live or ended. Raises NotFoundError."""
@@ -148,60 +162,74 @@ class SandboxManager:
     async def close(self, tenant_id: str, sandbox_id: str) -> None:
         """End a sandbox of this tenant; returns when nothing of it is left. Raises what ``get`` raises."""
         # Shielded: a client that goes away does not leave half a close behind.
-        await asyncio.shield(self._begin_end(self.get(tenant_id, sandbox_id), "closed", _ENDINGS["closed"]))
+        await asyncio.shield(self.begin_end(self.get(tenant_id, sandbox_id), "closed", endings.ENDINGS["closed"]))
 
     async def aclose(self) -> None:
         """End all sandboxes, and refuse new ones; idempotent."""
         self._closed = True
         self._culler.close()
         for sandbox in list(self.live.values()):
-            self._begin_end(sandbox, "shutdown", _ENDINGS["shutdown"])
+            self.begin_end(sandbox, "shutdown", endings.ENDINGS["shutdown"])
         await self._endings.settle()
 
     def _check_open(self) -> None:
         if self._closed:
             raise NoCapacityError("The service is shutting down and takes no more sandboxes.")
 
-    def _open(self, tenant_id: str, plan: creation.CreatePlan, handle: KernelHandle) -> Sandbox:
-        self._check_open()
-        identity = SandboxIdentity(f"sbx_{self._new_id()}", tenant_id, plan.template, self._clock())
-        surroundings = Surroundings(self._kernels, self._clock, self._new_id, self._settings.execution, self._begin_end)
-        sandbox = Sandbox(
-            identity,
-            handle,
-            surroundings,
-            timeout_seconds=plan.timeout_seconds,
-            idle_timeout_seconds=plan.idle_timeout_seconds,
-            labels=plan.labels,
-        )
-        observer = self._observer_for(sandbox)
-        self._records.add(_record(sandbox))
+    def _identity(self, tenant_id: str, template: str, origin: Origin | None = None) -> SandboxIdentity:
+        return SandboxIdentity(f"sbx_{self._new_id()}", tenant_id, template, self._clock(), origin)
+
+    async def _open(
+        self, identity: SandboxIdentity, handle: KernelHandle, plan: creation.CreatePlan, title: str | None = None
+    ) -> Sandbox:
+        try:
+            self._check_open()
+            sandbox = Sandbox(
+                identity,
+                handle,
+                self._surroundings,
+                timeout_seconds=plan.timeout_seconds,
+                idle_timeout_seconds=plan.idle_timeout_seconds,
+                labels=plan.labels,
+                checkpoints=plan.checkpoints,
+            )
+            sandbox.title = title
+            observer = self._observer_for(sandbox)
+            self._records.add(_record(sandbox))
+        except BaseException:
+            await handle.kill()
+            raise
         sandbox.start(observer)
         self.live[sandbox.id] = sandbox
         self._culler.watch(_lease(sandbox))
         return sandbox
 
-    async def _end(self, sandbox: Sandbox, reason: EndReason, message: str) -> None:
+    async def _end(self, sandbox: Sandbox, reason: EndReason, message: str, merged_into: str | None) -> None:
         if sandbox.end is not None:  # it ends already: wait with whoever ends it
             await sandbox.aclose(sandbox.end)
             return
-        end = End(reason, message, self._clock())
+        end = End(reason, message, self._clock(), merged_into)
         try:
             await sandbox.aclose(end)
         finally:
             del self.live[sandbox.id]
-            self._places.give_back(sandbox.tenant_id)
-            self._records.update(sandbox.id, ended_at=end.at, end_reason=reason, end_message=message)
+            self.places.give_back(sandbox.tenant_id)
+            self._records.update(
+                sandbox.id, ended_at=end.at, end_reason=reason, end_message=message, merged_into=merged_into
+            )
             if self._on_end is not None:
                 self._on_end(sandbox)
 
     def _expire(self, sandbox_id: str, expiry: Expiry) -> None:
         sandbox = self.live.get(sandbox_id)
         if sandbox is not None:
-            self._begin_end(sandbox, expiry, _ENDINGS[expiry])
+            self.begin_end(sandbox, expiry, endings.ENDINGS[expiry])
 
-    def _begin_end(self, sandbox: Sandbox, reason: EndReason, message: str) -> asyncio.Task[None]:
-        return self._endings.begin(self._end(sandbox, reason, message))
+    def begin_end(
+        self, sandbox: Sandbox, reason: EndReason, message: str, merged_into: str | None = None
+    ) -> asyncio.Task[None]:
+        """Begin to end a sandbox; the task is done when nothing of it is left. The first end counts."""
+        return self._endings.begin(self._end(sandbox, reason, message, merged_into))
 
 
 def _lease(sandbox: Sandbox) -> Lease:
@@ -211,6 +239,7 @@ def _lease(sandbox: Sandbox) -> Lease:
 
 
 def _record(sandbox: Sandbox) -> SandboxRecord:
+    origin = sandbox.origin
     return SandboxRecord(
         id=sandbox.id,
         tenant_id=sandbox.tenant_id,
@@ -221,4 +250,10 @@ def _record(sandbox: Sandbox) -> SandboxRecord:
         idle_timeout_seconds=sandbox.idle_timeout_seconds,
         labels=sandbox.labels,
         limits=asdict(sandbox.limits),
+        title=sandbox.title,
+        family=origin.first if origin else None,
+        parent_id=origin.parent_id if origin else None,
+        forked_turn_id=origin.turn_id if origin else None,
+        forked_at=origin.at if origin else None,
+        checkpoints=sandbox.checkpoints.most,
     )

@@ -19,6 +19,7 @@ class Replay:
         self._bytes = 0
         self._encoder = EventEncoder("python", max_events)
         self._cell_id = ""
+        self._turn_id: str | None = None
 
     def __repr__(self) -> str:
         return f"<Replay events={len(self._events)} bytes={self._bytes}>"
@@ -26,7 +27,7 @@ class Replay:
     def started(self, execution: Execution) -> None:
         """Another execution begins."""
         self._encoder = EventEncoder(execution.request.language, self._max_events)
-        self._cell_id = execution.cell_id
+        self._cell_id, self._turn_id = execution.cell_id, execution.request.provenance.turn_id
         self._keep([self._encoder.notice(notice, execution.begun) for notice in execution.notices])
 
     def output(self, output: Output, ts: int) -> None:
@@ -35,7 +36,7 @@ class Replay:
 
     def ended(self, result: ExecutionResult, ts: int) -> None:
         """It ended."""
-        self._keep(self._encoder.end(result, self._cell_id, ts))
+        self._keep(self._encoder.end(result, self._cell_id, self._turn_id, ts))
 
     def ndjson(self) -> bytes:
         """All that is kept, oldest first."""

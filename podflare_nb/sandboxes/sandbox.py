@@ -1,27 +1,30 @@
 """A live sandbox: one kernel at a time, one workspace, one queue of executions, one owner.
 
 Joins the parts and answers for its state: ``kernel_keeper`` has the kernel, ``executor`` runs code on it, ``files``
-reads and writes its workspace. It decides nothing about its own lifetime: ``manager`` makes and ends it.
+reads and writes its workspace, ``checkpoints`` holds states of earlier turns. It decides nothing about its own
+lifetime: ``manager`` makes and ends it, ``branches`` forks and merges it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 
-from ..errors import ConflictError, GoneError
+from ..errors import ConflictError
 from ..protocol.states import EndReason, SandboxState
 from ..provisioning.handle import KernelHandle, KernelSource
 from ..provisioning.limits import Limits
-from . import state
+from . import endings, state
 from .activity import Activity
+from .checkpoints import Checkpoints
 from .execution import Execution, ExecutionObserver, ExecutionRequest
 from .executor import Executor
 from .files import WorkspaceFiles
 from .guarded_observer import GuardedObserver
 from .kernel_keeper import KernelKeeper
+from .lineage import Origin
 from .settings import ExecutionSettings
 
 
@@ -32,23 +35,26 @@ class End:
     reason: EndReason
     message: str
     at: datetime
+    merged_into: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxIdentity:
-    """What does not change about a sandbox."""
+    """What does not change about a sandbox. ``origin``: where it was forked, if it was."""
 
     id: str
     tenant_id: str
     template: str
     created_at: datetime
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a sandbox takes from outside: its source of kernels, clock, ids, settings, and whom it tells of its end.
 
-    ``wants_end`` is called when the sandbox itself finds that it cannot go on.
+    ``wants_end`` is called when the sandbox itself finds that it cannot go on; ``turn_ended`` when an execution that
+    was a turn of its own is over and its state is about to be kept.
     """
 
     kernels: KernelSource
@@ -56,6 +62,7 @@ class Surroundings:
     new_id: Callable[[], str]
     settings: ExecutionSettings
     wants_end: Callable[["Sandbox", EndReason, str], object]
+    turn_ended: Callable[["Sandbox", str], object]
 
 
 class Sandbox(AbstractAsyncContextManager["Sandbox"]):
@@ -72,9 +79,10 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
         timeout_seconds: int,
         idle_timeout_seconds: int,
         labels: Mapping[str, str],
+        checkpoints: int = 0,
     ) -> None:
         self.id, self.tenant_id = identity.id, identity.tenant_id
-        self.template, self.created_at = identity.template, identity.created_at
+        self.template, self.created_at, self.origin = identity.template, identity.created_at, identity.origin
         self.timeout_seconds, self.idle_timeout_seconds = timeout_seconds, idle_timeout_seconds
         self.labels = dict(labels)
         self.title: str | None = None
@@ -90,6 +98,7 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
             max_message_bytes=surroundings.settings.output.message_bytes,
         )
         self.files = WorkspaceFiles(lambda: self.kernel.handle)
+        self.checkpoints = Checkpoints(checkpoints, surroundings.clock)
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -131,16 +140,45 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
             surroundings.settings,
             clock=surroundings.clock,
             new_id=surroundings.new_id,
+            turn_ended=self._execution_turn_ended,
         )
         self.kernel.start(self._executor)
 
     async def execute(self, request: ExecutionRequest) -> Execution:
-        """Queue an execution and return at once. Raises ConflictError (closing, queue full), GoneError."""
-        if self.end is not None and self.state == "closed":
-            raise GoneError(self.end.message, reason=self.end.reason)
+        """Queue an execution and return at once. Raises ConflictError (closing, queue full), GoneError, MergedError."""
+        return self._working().submit(request)
+
+    @asynccontextmanager
+    async def quiet(self, wait_seconds: float, *, first: bool = False) -> AsyncIterator[None]:
+        """Hold its kernel between two executions: behind all that wait or, ``first``, before them.
+
+        Raises ConflictError if code still runs after so long, and what ``execute`` raises.
+        """
+        pause = self._working().pause(first=first)
+        try:
+            await pause.wait(wait_seconds)
+            self._activity.was_used()
+            yield
+        finally:
+            pause.release()
+            self._activity.was_used()
+
+    def turn_ended(self, turn_id: str) -> None:
+        """A turn is over: its state is kept, if states are, before anything else is executed."""
+        if self.checkpoints.most and self._executor is not None and state.takes_work(self.state):
+            self.checkpoints.begin(turn_id, self._executor.pause(first=True), lambda: self.kernel.handle)
+
+    def _execution_turn_ended(self, turn_id: str) -> None:
+        if self.checkpoints.most:
+            self._surroundings.turn_ended(self, turn_id)
+            self.turn_ended(turn_id)
+
+    def _working(self) -> Executor:
+        if self.end is not None and (self.state == "closed" or self.end.merged_into):
+            raise endings.over(self.id, self.end.reason, self.end.message, self.end.merged_into)
         if self._executor is None or not state.takes_work(self.state):
             raise ConflictError("The sandbox is closing and takes no more code. Create another one.")
-        return self._executor.submit(request)
+        return self._executor
 
     async def interrupt(self) -> None:
         """Interrupt what runs now (SIGINT); the code may go on nevertheless. Nothing if nothing runs."""
@@ -165,8 +203,9 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
 
     async def _close(self, end: End) -> None:
         if self._executor is not None:
-            self._executor.close(end.message)
+            self._executor.close(end.message, endings.over(self.id, end.reason, end.message, end.merged_into))
         try:
             await self.kernel.aclose()
+            await self.checkpoints.aclose()
         finally:
             self._activity.take("kernel_gone")

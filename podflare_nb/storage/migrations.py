@@ -43,4 +43,16 @@ _FIRST: Migration = (
     "CREATE INDEX sandboxes_live ON sandboxes (sequence) WHERE ended_at IS NULL",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
+_BRANCHES: Migration = (
+    # The first of a family has none of these but merged_into and checkpoints.
+    "ALTER TABLE sandboxes ADD COLUMN family VARCHAR",
+    "ALTER TABLE sandboxes ADD COLUMN parent_id VARCHAR",
+    "ALTER TABLE sandboxes ADD COLUMN forked_turn_id VARCHAR",
+    "ALTER TABLE sandboxes ADD COLUMN forked_at BIGINT",
+    "ALTER TABLE sandboxes ADD COLUMN merged_into VARCHAR",
+    "ALTER TABLE sandboxes ADD COLUMN checkpoints INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX sandboxes_of_family ON sandboxes (family, sequence) WHERE family IS NOT NULL",
+    "CREATE INDEX sandboxes_of_fork ON sandboxes (parent_id, forked_at) WHERE parent_id IS NOT NULL",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _BRANCHES)

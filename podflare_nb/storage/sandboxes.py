@@ -1,26 +1,31 @@
 """The book of sandboxes: every one that ever was, who owned it, how it ended.
 
 It is what a list, a 410 with its reason and a restart after ``kill -9`` read. Not the live state: that is
-``sandboxes``' own. ``add`` lies on the path of a create and costs about a tenth of a millisecond.
+``sandboxes``' own. ``add`` lies on the path of a create and costs some hundredths of a millisecond.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import json
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Integer, RowMapping, String, Table, bindparam, insert, select, update
+from sqlalchemy import JSON, Column, Integer, RowMapping, String, Table, bindparam, or_, select, update
 
 from ..errors import InvalidArgumentError
 from ..protocol.states import EndReason
-from .columns import Moment
+from .columns import Moment, stored
 from .database import Database, metadata
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxRecord:
-    """One sandbox as the book has it. Live while ``ended_at`` is None. ``title``: its first message."""
+    """One sandbox as the book has it. Live while ``ended_at`` is None. ``title``: its first message.
+
+    A branch has a ``parent_id``, the time and the last turn of its fork, and as ``family`` the id of the sandbox that
+    its whole family began with. ``checkpoints``: how many it keeps.
+    """
 
     id: str
     tenant_id: str
@@ -35,6 +40,12 @@ class SandboxRecord:
     ended_at: datetime | None = None
     end_reason: EndReason | None = None
     end_message: str | None = None
+    family: str | None = None
+    parent_id: str | None = None
+    forked_turn_id: str | None = None
+    forked_at: datetime | None = None
+    merged_into: str | None = None
+    checkpoints: int = 0
 
 
 sandboxes = Table(
@@ -54,13 +65,30 @@ sandboxes = Table(
     Column("ended_at", Moment),
     Column("end_reason", String),
     Column("end_message", String),
+    Column("family", String),
+    Column("parent_id", String),
+    Column("forked_turn_id", String),
+    Column("forked_at", Moment),
+    Column("merged_into", String),
+    Column("checkpoints", Integer, nullable=False, server_default="0"),
 )
 
 FIELDS = tuple(column.name for column in fields(SandboxRecord))
 _COLUMNS = tuple(sandboxes.c[name] for name in FIELDS)
 # Built once: building a statement costs more than running it.
-_INSERT = insert(sandboxes)
+_INSERT = f"INSERT INTO sandboxes ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608 - names
 _GET = select(*_COLUMNS).where(sandboxes.c.id == bindparam("id"))
+_FAMILY = (
+    select(*_COLUMNS)
+    .where(or_(sandboxes.c.id == bindparam("first"), sandboxes.c.family == bindparam("first")))
+    .order_by(sandboxes.c.sequence.desc())
+    .limit(bindparam("most"))
+)
+_FORK = (
+    select(sandboxes.c.id)
+    .where(sandboxes.c.parent_id == bindparam("parent_id"), sandboxes.c.forked_at == bindparam("at", type_=Moment))
+    .order_by(sandboxes.c.sequence)
+)
 
 
 class SandboxRecords:
@@ -71,7 +99,7 @@ class SandboxRecords:
 
     def add(self, record: SandboxRecord) -> None:
         """Write a new sandbox down."""
-        self._database.execute(_INSERT, asdict(record))
+        self._database.insert(_INSERT, [_stored(getattr(record, name)) for name in FIELDS])
 
     def update(self, sandbox_id: str, **changes: Any) -> None:
         """Change fields of one record, by their names; an unknown id changes nothing."""
@@ -99,6 +127,15 @@ class SandboxRecords:
         query = query.order_by(sandboxes.c.sequence.desc()).limit(limit)
         return [_record(row) for row in self._database.execute(query).mappings()]
 
+    def family(self, first: str, *, limit: int) -> list[SandboxRecord]:
+        """Read a family by the id of its first sandbox, live and ended ones, oldest first; the newest ``limit``."""
+        rows = self._database.execute(_FAMILY, {"first": first, "most": limit}).mappings()
+        return [_record(row) for row in rows][::-1]
+
+    def of_fork(self, parent_id: str, at: datetime) -> list[str]:
+        """List the branches that one fork made."""
+        return list(self._database.execute(_FORK, {"parent_id": parent_id, "at": at}).scalars())
+
     def end_live(self, reason: EndReason, message: str, at: datetime) -> int:
         """Mark every live sandbox as ended: at a start, for what a killed server left. Returns how many."""
         ended = self._database.execute(
@@ -117,6 +154,12 @@ class SandboxRecords:
                 f"cursor {sandbox_id!r} is none that a list gave you; pass next_cursor as you got it."
             )
         return int(found)
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return stored(value)
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _record(row: RowMapping) -> SandboxRecord:

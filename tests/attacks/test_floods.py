@@ -101,6 +101,16 @@ def test_output_without_end_is_capped_and_told_and_the_server_does_not_grow(serv
         assert caller.http.get(f"/v1/sandboxes/{sandbox}/replay").status_code == 200
 
 
+def test_what_a_sandbox_has_shown_in_all_its_life_is_not_held_in_memory(service, caller, sandbox):
+    code = "for _ in range(4): display({'text/plain': 'x' * 3_900_000}, raw=True)"
+    with memory_of_the_server_stays(service):
+        for _ in range(6):
+            caller.run(sandbox, code)
+        with caller.http.stream("GET", f"/v1/sandboxes/{sandbox}/notebook.ipynb") as answer:
+            assert answer.status_code == 200
+            assert sum(len(part) for part in answer.iter_raw()) > 0
+
+
 def open_unread(service, sandbox, code):
     """An exec whose answer nobody reads."""
     address = urlsplit(service.url)

@@ -7,9 +7,7 @@ import pytest
 from podflare_nb.provisioning.jail import build
 from podflare_nb.provisioning.jail.plan import JailPlan
 
-NOTHING = JailPlan(
-    mount_point="/nonexistent", disk="", skeleton="", sources=(), owner=0, init_owner=0, cgroup_procs=("/nonexistent",)
-)
+NOTHING = JailPlan(mount_point="/nonexistent", disk="", skeleton="", sources=(), owner=0, init_owner=0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="jails need root")

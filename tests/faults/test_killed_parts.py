@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from podflare_nb.provisioning.pool import SPARE_JAILS
+
 from .caller import SECONDS, Caller
 from .services import running
 from .traces import (
@@ -20,7 +22,7 @@ from .traces import (
     warm_kernels,
 )
 
-SPARE = 8
+SPARE = 2 * SPARE_JAILS
 """Jails that the supervisor makes ahead, without a kernel."""
 BEGIN = "open('/proc/self/comm', 'w').write({name!r})\nprint('begun', flush=True)\nwhile True: pass"
 

@@ -77,6 +77,10 @@ def body_for(pattern: str) -> dict:
         return {"code": "1"}
     if pattern.endswith("/chat"):
         return {"message": "1"}
+    if pattern.endswith("/diff"):
+        return {"other": "sbx_" + "1" * 32}
+    if pattern.endswith("/rewind"):
+        return {"turn_id": "turn_1"}
     if pattern.endswith("/approve"):
         return {"tool_call_id": "a", "approved": True}
     return {"labels": {}} if pattern == SANDBOX_ROUTES[0] else {}
@@ -153,10 +157,8 @@ def test_a_forged_cookie_is_nobody(service):
         assert client.get("/v1/templates").status_code == 401
 
 
-@pytest.mark.parametrize(
-    "path", ["/api/contents", "/api/sessions", "/api/terminals", "/api/shutdown", "/tree", "/files/x"]
-)
-def test_jupyters_own_files_terminals_and_sessions_are_not_there(service, path):
+@pytest.mark.parametrize("path", ["/api/contents", "/api/terminals", "/api/shutdown", "/tree", "/files/x"])
+def test_jupyters_own_files_and_terminals_are_not_there(service, path):
     with client_of(service, service.key) as client:
         assert client.get(service.url.removesuffix("/podflare") + path).status_code in {403, 404}
 

@@ -26,6 +26,8 @@ CREATE = [
     ({"labels": {"a" * 65: ""}}, 400, "invalid_argument", ["labels"]),
     ({"env": {"A B": "x"}}, 400, "invalid_argument", ["env['A B']"]),
     ({"env": {"A": "x\0y"}}, 400, "invalid_argument", ["env['A']"]),
+    ({"checkpoints": -1}, 400, "invalid_argument", ["checkpoints is -1", "from 0 to 100"]),
+    ({"checkpoints": 101}, 400, "invalid_argument", ["checkpoints is 101"]),
     ({"colour": "red"}, 400, "invalid_argument", ["no field 'colour'", "template"]),
 ]
 EXEC = [

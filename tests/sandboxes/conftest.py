@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from podflare_nb.errors import ConflictError, QuotaExceededError
 from podflare_nb.provisioning.kernelspec import TemplateSpec
+from podflare_nb.sandboxes.branches import Branches
 from podflare_nb.sandboxes.creation import CreateSpec
 from podflare_nb.sandboxes.execution import ExecutionRequest, ExecutionResult
 from podflare_nb.sandboxes.manager import SandboxManager
@@ -59,6 +63,12 @@ class Book:
     def get(self, sandbox_id):
         return self.records.get(sandbox_id)
 
+    def family(self, first, *, limit):
+        return [r for r in self.records.values() if first in (r.id, r.family)][-limit:]
+
+    def of_fork(self, parent_id, at):
+        return [r.id for r in self.records.values() if (r.parent_id, r.forked_at) == (parent_id, at)]
+
     def page(self, tenant_id, *, limit, before=None, include_closed=False):
         del before
         mine = [r for r in self.records.values() if r.tenant_id == tenant_id]
@@ -66,10 +76,57 @@ class Book:
 
 
 @dataclass
+class Notes:
+    """The ``Notebooks`` of branches; ``busy``: sandboxes in which a turn runs."""
+
+    merges: list[tuple] = field(default_factory=list)
+    rewinds: list[tuple] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+
+    def position(self, sandbox_id):
+        return f"turn of {sandbox_id}", 3
+
+    def check_no_turn(self, sandbox_id):
+        if sandbox_id in self.busy:
+            raise ConflictError("A turn is running in this sandbox.")
+
+    def merge(self, parent_id, winner_id, losers):
+        self.merges.append((parent_id, winner_id, losers))
+
+    def rewind(self, sandbox_id, turn_id, branch_id):
+        self.rewinds.append((sandbox_id, turn_id, branch_id))
+
+    async def nodes(self, *sandbox_ids):
+        return [{"cells": [], "metadata": {"of": sandbox_id}} for sandbox_id in sandbox_ids]
+
+
+@dataclass
+class Admitted:
+    """What branches ask places of; ``most`` at once."""
+
+    most: int = 100
+    held: int = 0
+
+    @contextmanager
+    def __call__(self, tenant_id, memory_mib, count):
+        del tenant_id, memory_mib
+        if self.held + count > self.most:
+            raise QuotaExceededError("Too many.")
+        self.held += count
+        try:
+            yield
+        finally:
+            self.held -= count
+
+
+@dataclass
 class House:
     """A manager with all that a test looks at beside it."""
 
     manager: SandboxManager
+    branches: Branches
+    notes: Notes
+    admitted: Admitted
     kernels: PlainKernels
     book: Book
     observed: dict[str, Observed]
@@ -91,6 +148,10 @@ def settings(**changes) -> SandboxSettings:
         output=changes.pop("output", OutputLimits()),
     )
     return SandboxSettings({"plain": template()}, "plain", execution=execution, **changes)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="session")
@@ -116,12 +177,17 @@ async def make_house(spares) -> AsyncIterator:
             kernels.changes.note()
 
         manager = SandboxManager(kernels, book, observer_for, settings, on_end=on_end, **more)
-        houses.append(House(manager, kernels, book, observed, ended))
+        notes, admitted = Notes(), Admitted()
+        branches = Branches(
+            manager=manager, records=book, notebooks=notes, settings=settings, admit=admitted, clock=now
+        )
+        houses.append(House(manager, branches, notes, admitted, kernels, book, observed, ended))
         return houses[-1]
 
     yield make
     for house in houses:
         await house.manager.aclose()
+        await house.branches.settle()
         await house.kernels.aclose()
 
 

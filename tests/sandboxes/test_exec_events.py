@@ -20,7 +20,7 @@ def error(ename="ValueError", evalue="bad", traceback=("\x1b[31mTraceback\x1b[0m
 def events(*outputs, language="python", result=OK, keep=None):
     encoder = EventEncoder(language, keep)
     made = [event for output in outputs for event in encoder.output(output, 5)]
-    return made + encoder.end(result, "cell", 6)
+    return made + encoder.end(result, "cell", "turn", 6)
 
 
 def lines(made, kind="stdout"):
@@ -94,7 +94,7 @@ def test_the_exit_tells_how_it_ended():
     made = events(result=ExecutionResult("timeout", 124, 2, "Time is up.", state_preserved=False))
     assert made[-1] == {
         "type": "exit", "data": 124, "seq": 0, "ts": 6, "status": "timeout", "execution_count": 2,
-        "state_preserved": False, "cell_id": "cell", "message": "Time is up.",
+        "state_preserved": False, "cell_id": "cell", "turn_id": "turn", "message": "Time is up.",
     }  # fmt: skip
 
 
@@ -149,3 +149,33 @@ async def test_a_million_pieces_that_nobody_reads_become_one():
         live.put(5, out("x\n"))
     live.finish(6, OK)
     assert [output["text"] async for output in live.outputs()] == ["x\n" * 1000]
+
+
+async def test_a_long_text_becomes_events_a_part_at_a_time():
+    execution = Execution(ExecutionRequest("1"), "cell", lambda _: None)
+    text = "".join(f"{number}\n" for number in range(40_000))
+    execution.put(1, {"output_type": "stream", "name": "stdout", "text": text})
+    execution.finish(2, ExecutionResult("ok", 0, 1))
+    pieces = [piece async for piece in stream(execution)]
+    told = [json.loads(line) for piece in pieces for line in piece.splitlines()]
+    assert [event["data"] for event in told[:-1]] == [str(number) for number in range(40_000)]
+    assert [event["seq"] for event in told] == list(range(40_001))
+    assert max(piece.count(b"\n") for piece in pieces) <= 16 * 1024
+
+
+async def test_what_nobody_reads_waits_packed_and_comes_as_it_was():
+    execution = Execution(ExecutionRequest("1"), "cell", lambda _: None)
+    displays = [
+        {"output_type": "display_data", "data": {"application/json": {"of": [number]}}, "metadata": {}}
+        for number in range(100)
+    ]
+    for display in displays:
+        execution.put(1, display)
+    for _ in range(1000):
+        execution.put(1, {"output_type": "stream", "name": "stdout", "text": "x"})
+    assert sum(isinstance(kept, dict) for _, kept, _ in execution._pending) < 20
+    assert len(execution._pending[-1][2]) < 300
+    execution.finish(2, ExecutionResult("ok", 0, 1))
+    read = [output async for output in execution.outputs()]
+    assert read[:100] == displays
+    assert read[100]["text"] == "x" * 1000

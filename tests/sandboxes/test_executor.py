@@ -254,3 +254,24 @@ async def test_close_ends_what_runs_and_what_waits(house, sandbox):
         result = await execution.result()
         assert (result.status, result.message) == ("died", "The sandbox was closed.")
     assert len(house.observed[sandbox.id].ended) == 1
+
+
+async def test_a_fault_with_one_message_loses_none_that_came_with_it(sandbox, caplog):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    await run(sandbox, "1")
+    sandbox._executor.replay.output = fail
+    ran = await run(sandbox, "print('lost')\nx = 1")
+    assert (ran.result.status, ran.text) == ("ok", "")
+    assert sandbox.kernel._connection.failed == 1
+    assert "could not be handled" in caplog.text
+
+
+async def test_a_kernel_that_never_answers_is_ended_and_replaced(house, monkeypatch):
+    monkeypatch.setattr("podflare_nb.sandboxes.kernel_keeper.READY_SECONDS", 2.0)
+    sandbox = await house.sandbox()
+    os.kill(house.kernels.handles[0].plain.process.pid, signal.SIGSTOP)
+    ran = await run(sandbox, "print(1)")
+    assert ran.text == "1\n"
+    assert "did not answer within 2 seconds" in ran.execution.notices[0].message

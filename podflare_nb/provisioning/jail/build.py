@@ -8,6 +8,8 @@ supervisor's memory stays inside. Pid 1 is cat(1), reading a pipe whose other en
 - it reaps: a process that ignores SIGCHLD has no zombies (wait(2)), and the disposition outlives exec.
 - it is nobody: an id that is not mapped inside, no capability, the jail's own seccomp filter. The sandbox's root can
   neither trace nor signal it (pid 1 takes no signal from inside that it has no handler for, pid_namespaces(7)).
+- it belongs to no branch: its root is a read-only one, its control group the supervisor's. So every branch can end,
+  the first one too, and the family lives on.
 
 The namespaces belong to the host's user namespace: a kernel is put into a user namespace of its own only when it
 enters, so that its root has no power over mounts, routes, host name or pid 1, whatever becomes of seccomp.
@@ -25,14 +27,19 @@ from typing import NoReturn
 
 from . import capabilities, seccomp
 from . import syscalls as sc
-from .mounts import compose_branch, compose_jail
-from .plan import JailPlan
+from .branch_roots import compose, make_layer
+from .mounts import INIT_ROOT, compose_jail
+from .plan import HOST, JailPlan, Stack
 
 NAMESPACES = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc.CLONE_NEWNET
 INIT = "/usr/bin/cat"
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 1
+FIRST = "0"
+"""Name of a jail's first branch, and of the layer that it writes to."""
 STATUS_BYTES = 2048
+CATCHABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""Asked for once: Python makes the set anew for each question, which took 4 ms of every jail."""
 
 
 class JailError(Exception):
@@ -87,8 +94,6 @@ def _build(plan: JailPlan, userns: int, lifeline: int, status: int) -> NoReturn:
     """In the builder: make the namespaces and fork what becomes pid 1 in them; tell its host pid."""
     try:
         signal.set_wakeup_fd(-1)
-        for path in plan.cgroup_procs:
-            _write(path, "0")
         sc.unshare(NAMESPACES & ~_left_out(plan))
         pid = os.fork()
         if pid:
@@ -108,16 +113,17 @@ def _become_init(plan: JailPlan, userns: int, lifeline: int) -> NoReturn:
     _bring_up_loopback()
     _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")  # port 80 is as good as 8080 where nobody else listens
     compose_jail(plan, userns)
-    root = compose_branch(plan, plan.branch)
-    os.chroot(root)
+    keys = [tree.key for tree in plan.trees]
+    make_layer(plan, FIRST, {}, frozenset(keys))
+    os.close(compose(plan, FIRST, Stack(dict.fromkeys(keys, FIRST))))
+    null = os.open(f"{HOST}/dev/null", os.O_RDWR)
+    os.chroot(INIT_ROOT)
     os.chdir("/")
-    null = os.open("/dev/null", os.O_RDWR)
     os.dup2(lifeline, 0)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    for number in range(1, signal.NSIG):
-        if number not in {signal.SIGKILL, signal.SIGSTOP} and number in signal.valid_signals():
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGCHLD else signal.SIG_DFL)
+    for number in CATCHABLE:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGCHLD else signal.SIG_DFL)
     capabilities.drop_bounding()
     os.setgroups([])
     os.setresgid(plan.init_owner, plan.init_owner, plan.init_owner)

@@ -20,7 +20,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -117,15 +117,15 @@ class Cgroup:
                 return {int(word) for word in text.split()} - {0}
         return set()
 
-    def kill(self, spare: int = 0) -> None:
-        """Kill every process in it but ``spare``. They are dying when this returns, not necessarily gone."""
+    def kill(self, spare: Collection[int] = ()) -> None:
+        """Kill every process in it but these. They are dying when this returns, not necessarily gone."""
         unified = [directory for hierarchy, directory in self._places if hierarchy.version == 2]
         if not spare and unified and _write_if_there(f"{unified[0]}/cgroup.kill", "1"):
             return
         with _no_forks(directory for _, directory in self._having("pids")):
             killed: set[int] = set()
             for _ in range(KILL_PASSES):
-                alive = self.pids() - {spare} - killed
+                alive = self.pids().difference(spare, killed)
                 if not alive:
                     return
                 killed |= alive

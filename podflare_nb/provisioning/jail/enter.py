@@ -25,19 +25,20 @@ from typing import Any
 from . import capabilities, seccomp
 from . import syscalls as sc
 from .build import NAMESPACES
-from .plan import BRANCH_ROOT, WORKSPACE, JailPlan
+from .plan import WORKSPACE, EntryPlan
 
 OOM_SCORE_ADJUSTMENT = 500
 """When the whole machine is short of memory, a sandbox goes before the service does."""
 
 
 def enter(plan_json: dict[str, Any], rest: list[int]) -> None:
-    """Become a process of the jail; returns only there. ``rest``: a pidfd of the jail's pid 1, its user namespace.
+    """Become a process of the jail; returns only there. ``rest``: a pidfd of the jail's pid 1, its user namespace, the
+    branch's root directory.
 
     Raises OSError naming the step that failed; the caller must then end the process.
     """
-    plan = JailPlan.from_json(plan_json)
-    init, userns = rest
+    plan = EntryPlan.from_json(plan_json)
+    init, userns, root = rest
     for path in plan.cgroup_procs:
         _write(path, "0")
     _write("/proc/self/oom_score_adj", str(OOM_SCORE_ADJUSTMENT))
@@ -50,7 +51,8 @@ def enter(plan_json: dict[str, Any], rest: list[int]) -> None:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-    os.chroot(f"{BRANCH_ROOT}/{plan.branch}")
+    os.fchdir(root)
+    os.chroot(".")
     os.chdir(WORKSPACE)
     _limit_resources(plan)
     _forget_standard_streams()
@@ -67,7 +69,7 @@ def enter(plan_json: dict[str, Any], rest: list[int]) -> None:
     sc.set_dumpable(dumpable=True)
 
 
-def _limit_resources(plan: JailPlan) -> None:
+def _limit_resources(plan: EntryPlan) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (plan.nofile, plan.nofile))
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 << 20, 8 << 20))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
 
@@ -113,6 +114,11 @@ SECCOMP_GET_ACTION_AVAIL = 2
 SECCOMP_FILTER_FLAG_TSYNC = 1
 
 KEYCTL_JOIN_SESSION_KEYRING = 1
+
+# struct pidfd_info: mask, cgroup id, eleven ids, exit code
+_PIDFD_INFO = struct.Struct("=2Q 11I i")
+_PIDFD_INFO_EXIT = 8
+_PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -169,7 +175,8 @@ def pivot_root(new_root: str, put_old: str) -> None:
 
 
 def open_tree(path: str, flags: int = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, *, dir_fd: int = AT_FDCWD) -> int:
-    """Descriptor of the mount at ``path``; with ``OPEN_TREE_CLONE`` of a detached copy (a bind to be)."""
+    """Descriptor of the mount at ``path``; with ``OPEN_TREE_CLONE`` of a detached copy (a bind to be), with
+    ``AT_RECURSIVE`` too of all mounts below it."""
     return _syscall("open_tree", dir_fd, _bytes(path), flags, about=path)
 
 
@@ -270,6 +277,19 @@ def pidfd_send_signal(pidfd: int, signum: int, flags: int = 0) -> None:
     With ``PIDFD_SIGNAL_PROCESS_GROUP`` its process group (Linux 6.9; EINVAL before).
     """
     _syscall("pidfd_send_signal", pidfd, signum, None, flags)
+
+
+def pidfd_wait_status(pidfd: int) -> int | None:
+    """How a process ended, as of wait(2), whoever reaped it; None while it is not reaped, or before Linux 6.15."""
+    info = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, 0, *(0,) * 11, 0))
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError as error:
+        if error.errno in {errno.ENOTTY, errno.EINVAL, errno.ESRCH}:
+            return None
+        raise
+    mask, *_, status = _PIDFD_INFO.unpack(info)
+    return int(status) if mask & _PIDFD_INFO_EXIT else None
 
 
 def openat2(path: str, flags: int, *, mode: int = 0, resolve: int = 0, dir_fd: int = AT_FDCWD) -> int:

@@ -1,8 +1,9 @@
 """Makes a forked process a kernel: environment, randomness, an event loop, the transport; then serves until the end.
 
-The same for a child of a template, which has no transport yet, and for a child of a live kernel, which holds its
-parent's: what is old is abandoned first. Everything that it needs is imported by now, because the jail may show other
-files. Below: ``ipykernel_seam``; above: ``template``.
+A process may live more than once: as a kernel, then, when that is forked, as a sleeping child in the copy, then as
+a kernel again. Each life begins and ends here, at the bottom of the stack, so that the hundredth generation has as
+much of it as the first. Everything that it needs is imported by now, because the jail may show other files. Below:
+``ipykernel_seam``, ``live_fork``, ``sleeping``; above: ``template``.
 """
 
 from __future__ import annotations
@@ -17,14 +18,23 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from .. import datagrams
+from . import fork_hooks, inspection
+from .disown import forget_processes
+from .entanglements import Entanglement
 from .ipykernel_seam import TemplateApp
+from .live_fork import LiveFork
+from .orders import Orders
 from .reseed import reseed
-from .transport import Transport
+from .sleeping import FAILED, Sleeper, sleep
+from .transport import CHANNELS, Transport
+
+_exit = os._exit  # the user may put something else in its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +55,85 @@ class Handover:
 def serve(app: TemplateApp, handover: Handover) -> NoReturn:
     """Become the kernel and serve until shutdown. Raises only before "up" is sent."""
     _apply_environment(handover)
-    reseed()
+    told = _warnings("random", reseed(()))
     loop = _fresh_loop()
-    transport = app.connect(handover.listeners, handover.key)
-    transport.service.io_loop.add_callback(
-        transport.service.watch, handover.ctl.fileno(), lambda: _from_supervisor(handover.ctl)
-    )
-    loop.call_soon(datagrams.send, handover.ctl, {"event": "up", "pid": os.getpid()})
-    _run(loop)
-    _end(transport)
+    # The first that the loop does: what else it begins with can be done while the supervisor hears of it.
+    loop.call_soon(datagrams.send, handover.ctl, {"event": "up", "pid": os.getpid(), "warnings": told})
+    life = Life(app, handover.ctl, app.connect(handover.listeners, handover.key))
+    while True:
+        sleeper = life.run()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a parent left open is not this process's to close
+            del life, loop
+        life = _sleep(app, sleeper)
+        loop = life.transport.loop
+
+
+class Life:
+    """A kernel from "up" to its end."""
+
+    def __init__(self, app: TemplateApp, ctl: socket.socket, transport: Transport) -> None:
+        self.app = app
+        self.transport = transport
+        self.orders = Orders(ctl, transport, app.session.rekey)
+        transport.service.io_loop.add_callback(self.orders.watch)
+
+    def run(self) -> Sleeper:
+        """Serve until the process ends. Returns in a child that was forked here."""
+        while True:
+            _run(self.transport.loop)
+            claim = self.orders.taken
+            if claim is None:
+                _end(self.transport)
+            sleeper = None
+            try:
+                if claim.order.body["op"] == "fork":
+                    sleeper = LiveFork(self.app, self.transport, self.orders, claim.order).run()
+                    if sleeper is not None:
+                        return sleeper
+                else:
+                    inspection.answer(self.app, self.orders, claim.order)
+            except datagrams.PeerClosedError:
+                _exit(0)
+            self.orders.done()
+
+
+def _sleep(app: TemplateApp, sleeper: Sleeper) -> Life:
+    """Sleep until told to serve; then be a kernel again."""
+    sleeper, order = sleep(sleeper)
+    try:
+        return _wake(app, sleeper, order)
+    except datagrams.PeerClosedError:
+        _exit(0)
+    except BaseException as error:  # noqa: BLE001  # told to the supervisor; then this process must end, whatever it was
+        with contextlib.suppress(BaseException):
+            report = {"event": "failed", "error": f"{type(error).__name__}: {error}", "where": "wake"}
+            datagrams.send(sleeper.ctl, report)
+        _exit(FAILED)
+
+
+def _wake(app: TemplateApp, sleeper: Sleeper, order: datagrams.Datagram) -> Life:
+    listeners = dict(zip(CHANNELS, order.fds, strict=False))
+    root = order.fds[len(CHANNELS)] if order.body.get("root") else None
+    troubles = sleeper.inventory.enter(root)
+    sleeper.inventory.held.close()
+    remembered = forget_processes()
+    shell = app.kernel.shell
+    own = shell.user_ns_hidden
+    repeating = reseed([value for name, value in shell.user_ns.items() if type(name) is not str or name not in own])
+    loop = _fresh_loop()
+    told = [each.as_json() for each in troubles]
+    told += _warnings("processes", remembered) + _warnings("random", repeating)
+    loop.call_soon(datagrams.send, sleeper.ctl, {"event": "up", "pid": os.getpid(), "warnings": told})  # as above
+    transport = app.connect(listeners, order.body["key"].encode())
+    life = Life(app, sleeper.ctl, transport)
+    sleeper.was.resume()
+    told += _warnings("hooks", fork_hooks.call("after_in_child", app.kernel.interrupts, users_only=True))
+    return life
+
+
+def _warnings(kind: str, sentences: Iterable[str]) -> list[dict[str, str]]:
+    return [Entanglement(kind, each).as_json() for each in sentences]
 
 
 def _apply_environment(handover: Handover) -> None:
@@ -78,21 +158,9 @@ def _first_site_directory() -> int:
 
 
 def _fresh_loop() -> asyncio.AbstractEventLoop:
-    asyncio._set_running_loop(None)  # noqa: SLF001  # the fork may have happened inside of the parent's loop
-    loop = asyncio.new_event_loop()
+    loop = asyncio.SelectorEventLoop()  # whatever policy the user has set
     asyncio.set_event_loop(loop)
     return loop
-
-
-def _from_supervisor(ctl: socket.socket) -> None:
-    """In the service thread: without a supervisor there is no kernel, even in the middle of a cell."""
-    try:
-        order = datagrams.receive(ctl)
-    except (datagrams.PeerClosedError, OSError):
-        os._exit(0)
-    order.close_fds()
-    refusal = f"a kernel does not know the order {order.body.get('op')!r}"
-    datagrams.send(ctl, {"event": "refused", "error": refusal})
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -113,4 +181,4 @@ def _end(transport: Transport) -> NoReturn:
     with contextlib.suppress(BaseException):  # the user's exit functions: their failure is nobody's news any more
         atexit._run_exitfuncs()  # noqa: SLF001  # what the interpreter's own end would call
     transport.close()
-    os._exit(0)
+    _exit(0)

@@ -107,7 +107,7 @@ class Capture:
     def settle(self) -> None:
         """Flush C's and Python's buffers of the descriptors, then read what is in the pipes: a cell has ended."""
         for stream in (sys.__stdout__, sys.__stderr__):
-            if stream is not None and not stream.closed:
-                stream.flush()
+            with contextlib.suppress(Exception):  # closed, or something else of the user's
+                stream.flush()  # type: ignore[union-attr]  # the same
         _LIBC.fflush(None)
         self.drain()

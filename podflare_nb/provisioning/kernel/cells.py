@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
@@ -21,35 +20,32 @@ from traitlets import Type
 
 from .interrupts import Interrupts
 from .shell import KernelShell
+from .streams import KernelStream, mend
 
 COMM_MESSAGES = ("comm_open", "comm_msg", "comm_close")
 
 
 class CellKernel(IPythonKernel):
-    """Runs cells. ``interrupts`` is its SIGINT handler; ``shell_stream`` a ``transport.ShellChannel``."""
+    """Runs cells. ``interrupts`` is its SIGINT handler; ``shell_stream`` a ``transport.ShellChannel``.
+
+    ``streams``: the kernel's own stdout and stderr.
+    """
 
     shell_class = Type(KernelShell)
     shell_stream = AnyTrait()
 
     def __init__(self, **kwargs: Any) -> None:
         self.interrupts = Interrupts()
+        self.streams: list[KernelStream] = []
         super().__init__(**kwargs)
         self._execute_sleep = 0.0
         for kind in COMM_MESSAGES:
             self.shell_handlers[kind] = self._interruptible(self.shell_handlers[kind])
 
-    @contextmanager
-    def _armed(self) -> Iterator[None]:
-        self.interrupts.armed = True
-        try:
-            yield
-        finally:
-            self.interrupts.armed = False
-
     def _interruptible(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         def handle(*args: Any) -> Any:
             try:
-                with self._armed():
+                with self.interrupts.arm():
                     return handler(*args)
             except KeyboardInterrupt:
                 self.shell.showtraceback()
@@ -73,7 +69,7 @@ class CellKernel(IPythonKernel):
         self.interrupts.cancelled = False
         self._forward_input(allow_stdin)
         try:
-            with self._armed():
+            with self.interrupts.arm():
                 result = await self._run(code, options)
         except BaseException as error:  # noqa: BLE001  # SystemExit and KeyboardInterrupt are the cell's, not ours
             result = ExecutionResult(ExecutionInfo(code, shell_futures=True, **options))
@@ -83,7 +79,15 @@ class CellKernel(IPythonKernel):
             self._restore_input()
         if not self.session.in_kernel:
             os._exit(0 if result.success else 1)  # a child that the cell forked came back: it is no kernel
+        self.mend_streams()
         return self._reply(result, user_expressions or {})
+
+    def mend_streams(self) -> None:
+        """See ``streams.mend``. Said on stderr."""
+        with self.interrupts.arm():
+            mended = mend(self.streams, self.shell.get_parent())
+        for sentence in mended:
+            sys.stderr.write(sentence)
 
     async def _run(self, code: str, options: dict[str, Any]) -> ExecutionResult:
         shell = self.shell
@@ -137,7 +141,7 @@ class CellKernel(IPythonKernel):
     async def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
         """Complete; none when interrupted (completing may run the user's code)."""
         try:
-            with self._armed():
+            with self.interrupts.arm():
                 return super().do_complete(code, cursor_pos)
         except KeyboardInterrupt:
             position = len(code) if cursor_pos is None else cursor_pos
@@ -146,7 +150,7 @@ class CellKernel(IPythonKernel):
     async def do_inspect(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Inspect; nothing found when interrupted."""
         try:
-            with self._armed():
+            with self.interrupts.arm():
                 return super().do_inspect(*args, **kwargs)
         except KeyboardInterrupt:
             return {"status": "ok", "data": {}, "metadata": {}, "found": False}

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from types import FrameType
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Any
+
+AGAIN_SECONDS = 0.1
+CHAINED = 100
+"""Of exceptions that were raised while others were handled, so many are looked at."""
+_PACKAGE = __name__.rpartition(".")[0]
 
 
 class Interrupts:
@@ -28,6 +36,43 @@ class Interrupts:
         """Be the handler of SIGINT, whatever the user's last cell set it to."""
         signal.signal(signal.SIGINT, self)
 
+    def reset(self) -> None:
+        """Nothing runs: in a new process, or before one serves."""
+        self.armed = self.cancelled = False
+        self.cell = None
+        self.own_tasks.clear()
+
+    @contextmanager
+    def arm(self) -> Iterator[None]:
+        """The user's code runs in this block: SIGINT raises in it."""
+        self.armed = True
+        try:
+            yield
+        finally:
+            self.armed = False
+
+    @contextmanager
+    def after(self, seconds: float) -> Iterator[None]:
+        """After so many seconds SIGINT comes by itself, again and again until the block is left. In the main thread."""
+        left = threading.Event()
+        main = threading.get_ident()
+
+        def watch() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # it must wake the main thread
+            wait = seconds
+            while not left.wait(wait):
+                signal.pthread_kill(main, signal.SIGINT)
+                wait = AGAIN_SECONDS
+
+        self.install()
+        watcher = threading.Thread(target=watch, name="Deadline", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            left.set()
+            watcher.join()
+
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         """SIGINT has come."""
         try:
@@ -42,3 +87,40 @@ class Interrupts:
             loop.call_soon_threadsafe(self.cell.cancel)
         if current is not None and current not in self.own_tasks:
             raise KeyboardInterrupt
+
+
+def cut(error: BaseException | None, namespace: dict[str, Any]) -> None:
+    """Take the kernel's own frames off the end of an interrupt's traceback. ``namespace``: the cells' globals.
+
+    What a cell called of the kernel (print, ``!``) and this handler say nothing to the user.
+    """
+    for _ in range(CHAINED):
+        if error is None:
+            return
+        if issubclass(type(error), KeyboardInterrupt):
+            _cut(_traceback(error), namespace)
+        error = _cause(error) or _context(error)
+
+
+_traceback, _cause, _context = (
+    vars(BaseException)[name].__get__ for name in ("__traceback__", "__cause__", "__context__")
+)
+
+
+def _cut(trace: TracebackType | None, namespace: dict[str, Any]) -> None:
+    """The cut is before the first frame of the kernel's below the last of a cell."""
+    before: TracebackType | None = None
+    last = None
+    while trace is not None:
+        if trace.tb_frame.f_globals is namespace:
+            before = None
+        elif before is None and _is_own(trace.tb_frame):
+            before = last
+        last, trace = trace, trace.tb_next
+    if before is not None:
+        before.tb_next = None
+
+
+def _is_own(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__")
+    return type(name) is str and name.startswith(_PACKAGE)

@@ -105,14 +105,22 @@ class ForkedKernel(CellKernel):
         self._main_asyncio_lock = asyncio.Lock()
         self.start()
 
+    def disconnect(self) -> None:
+        """Serve nobody; nothing is under way."""
+        self.shell_stream = self.control_stream = self.control_thread = self.stdin_socket = None
+        self.io_loop = self.debugpy_stream = None  # type: ignore[assignment]  # as before the first connection
+        self._control_lock, self._main_asyncio_lock = asyncio.Lock(), asyncio.Lock()
+        self._aborting = False  # of requests that were queued behind an error, where they were
+        self.interrupts.reset()
+
     def start(self) -> None:
         """As ipykernel's, without its debugger, which starts with the first request to it."""
         self.io_loop = IOLoop.current()
         self._control_lock = asyncio.Lock()
         self.interrupts.install()
         self.control_stream.on_recv(self.dispatch_control, copy=False)
+        self.transport.loop.call_soon(self._publish_status, "starting", "shell")
         self.shell_stream.serve(lambda message: self.shell_main(None, message), self._is_comm, self._stop_aborting)
-        self._publish_status("starting", "shell")
 
     def _is_comm(self, message: list[Any]) -> bool:
         """A comm message need not wait for a cell that awaits (it may await just that)."""
@@ -135,6 +143,7 @@ class ForkedKernel(CellKernel):
 
     def post_handler_hook(self) -> None:
         """What a request made C code or a child print belongs before its idle."""
+        self.mend_streams()
         self.transport.capture.settle()
         self.interrupts.install()
 
@@ -191,8 +200,8 @@ class TemplateApp(IPKernelApp):
         self.configure_tornado_logger()
         self.iopub_thread = Publisher(self.session, self.outbox)
         self.iopub_socket = self.iopub_thread.background_socket
-        sys.stdout = KernelStream(1, self.session, self.iopub_thread, self.outbox)
-        sys.stderr = KernelStream(2, self.session, self.iopub_thread, self.outbox)
+        self._streams = [KernelStream(fd, self.session, self.iopub_thread, self.outbox) for fd in (1, 2)]
+        sys.stdout, sys.stderr = self._streams
         self.displayhook = sys.displayhook = ZMQDisplayHook(self.session, self.iopub_socket)
         self.patch_io()
 
@@ -208,20 +217,18 @@ class TemplateApp(IPKernelApp):
             profile_dir=self.profile_dir,
             user_ns=self.user_ns,
         )
+        self.kernel.streams = self._streams
         self.displayhook.get_execution_count = lambda: self.kernel.execution_count
 
     def connect(self, listeners: Mapping[str, int], key: bytes) -> Transport:
-        """Serve on listening descriptors; the event loop that is current will run. Forgets an earlier transport."""
-        if self.transport is not None:
-            self.transport.abandon()
+        """Serve on listening descriptors; the event loop that is current will run."""
         self.session.renew(key)
         publishing = Publishing(self.outbox, self._welcome_message, self._captured)
         self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts)
         self.context = transport.context
         self.control_thread = self.iopub_thread.thread = transport.service
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, KernelStream):
-                stream.connect(transport.capture)
+        for stream in self._streams:  # the user may have put others in their places, which lead to these
+            stream.connect(transport.capture)
         self.kernel.connect(transport)
         transport.start()
         return transport
@@ -231,15 +238,20 @@ class TemplateApp(IPKernelApp):
         if self.transport is None:
             return
         self.transport.dismantle()
+        self._unplug()
+
+    def abandon(self) -> None:
+        """In a forked child of a live kernel: forget the parent's connection."""
+        if self.transport is not None:
+            self.transport.abandon()
+            self._unplug()
+
+    def _unplug(self) -> None:
         self.outbox.connect(None, _nothing)
-        kernel = self.kernel
-        kernel.shell_stream = kernel.control_stream = kernel.control_thread = kernel.stdin_socket = kernel.io_loop = (
-            None
-        )
+        self.kernel.disconnect()
         self.transport = self.context = self.control_thread = self.iopub_thread.thread = None
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, KernelStream):
-                stream.connect(None)
+        for stream in self._streams:
+            stream.connect(None)
 
     def _stream_message(self, stream: str, parent: dict[str, Any], text: str) -> Sequence[bytes]:
         message = self.session.msg("stream", {"name": stream, "text": text}, parent=parent)
@@ -251,7 +263,7 @@ class TemplateApp(IPKernelApp):
         return self.session.serialize(message, ident=topic or None)
 
     def _captured(self, stream: str, text: str) -> None:
-        target = sys.__dict__[stream]
+        target = sys.__dict__.get(stream)
         parent = target.parent_header if isinstance(target, KernelStream) else self.kernel.shell.parent_header
         self.outbox.write(stream, parent.get("header", parent), text)
 

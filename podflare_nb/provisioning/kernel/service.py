@@ -6,8 +6,10 @@ the others. Named "Control", which is how ipykernel knows that a message came by
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import errno
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,43 +20,75 @@ from tornado.ioloop import IOLoop
 THREAD_NAME = "Control"
 
 
-class ServiceThread(threading.Thread):
-    """Runs ``io_loop``, a tornado loop of its own."""
+class ServiceThread:
+    """Runs ``io_loop``, a tornado loop of its own, in a thread that can be halted and resumed.
+
+    A live fork halts it: a fork copies no other thread, but the locks that it holds and what its frames refer to.
+    """
 
     def __init__(self) -> None:
-        super().__init__(name=THREAD_NAME, daemon=True)
-        self.io_loop = IOLoop(make_current=False)
+        self.io_loop = IOLoop(make_current=False, asyncio_loop=asyncio.SelectorEventLoop())  # whatever policy is set
         # Not the main thread's: it holds the request that a print there answers, of the time when this was made.
         self._context = contextvars.Context()
+        self._thread = Service(self.io_loop, None)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def halt(self, seconds: float) -> bool:
+        """Let the thread end, for ``resume`` to start another; False: it did not within the time, and may still."""
+        self.io_loop.add_callback(self.io_loop.stop)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def resume(self) -> None:
+        """Go on after ``halt``, whatever that returned."""
+        self._thread = Service(self.io_loop, self._thread)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Stop the loop, wait for the thread, close the loop."""
+        self.io_loop.add_callback(self.io_loop.stop)
+        self._thread.join()
+        self.io_loop.close()
+
+    def watch(self, fd: int, readable: Callable[[], None]) -> None:
+        """Call when a descriptor is readable. Before the thread starts, or in it."""
+        self._context.run(self.loop.add_reader, fd, readable)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching. In the thread."""
+        self.loop.remove_reader(fd)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call once after some time. In the thread."""
+        self._context.run(self.loop.call_later, seconds, call)
+
+    @property
+    def loop(self) -> Any:
+        """The asyncio loop below."""
+        return self.io_loop.asyncio_loop
+
+
+class Service(threading.Thread):
+    """The thread. ``predecessor``: a halted one; it is waited for."""
+
+    def __init__(self, io_loop: IOLoop, predecessor: Service | None) -> None:
+        super().__init__(name=THREAD_NAME, daemon=True)
+        self._io_loop = io_loop
+        self._predecessor = predecessor
         # pydevd reads these: a breakpoint must not stop the thread that serves the debugger
         self.pydev_do_not_trace = True
         self.is_pydev_daemon_thread = True
 
     def run(self) -> None:
-        """Run until the process ends."""
-        self.io_loop.start()
-
-    def finish(self) -> None:
-        """Stop the loop, wait for the thread, close the loop."""
-        self.io_loop.add_callback(self.io_loop.stop)
-        self.join()
-        self.io_loop.close()
-
-    def watch(self, fd: int, readable: Callable[[], None]) -> None:
-        """Call when a descriptor is readable. Before the thread starts, or in it."""
-        self._context.run(self._loop.add_reader, fd, readable)
-
-    def unwatch(self, fd: int) -> None:
-        """Stop watching. In the thread."""
-        self._loop.remove_reader(fd)
-
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call once after some time. In the thread."""
-        self._context.run(self._loop.call_later, seconds, call)
-
-    @property
-    def _loop(self) -> Any:
-        return self.io_loop.asyncio_loop
+        """Run until the process ends, or the loop is stopped."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # they are the main thread's
+        if self._predecessor is not None:
+            self._predecessor.join()
+            self._predecessor = None
+        self._io_loop.start()
 
 
 class Heartbeat(threading.Thread):

@@ -45,6 +45,11 @@ class KernelSession(Session):
         self._packed_parent = (None, b"")
         self._numbers = itertools.count()
 
+    def rekey(self, key: bytes) -> None:
+        """Sign and check with this key from now on."""
+        self.key = key
+        self.digest_history = set()
+
     @property
     def msg_id(self) -> str:
         """Unique, whatever thread asks."""

@@ -22,6 +22,7 @@ from IPython.core.autocall import ZMQExitAutocall
 from traitlets import default
 
 from . import processes
+from .interrupts import cut
 from .streams import KernelStream
 
 MAX_TRACEBACK_CHARACTERS = 1 << 20
@@ -125,6 +126,8 @@ class KernelShell(ZMQInteractiveShell):
             and self.kernel.interrupts.cancelled
         ):
             exc_tuple = (KeyboardInterrupt, KeyboardInterrupt(), sys.exc_info()[2])
+        self.kernel.mend_streams()
+        cut((exc_tuple or sys.exc_info())[1], self.user_ns)
         super().showtraceback(exc_tuple, *args, **kwargs)
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:

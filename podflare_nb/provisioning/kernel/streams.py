@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextvars
 import io
 import os
+import sys
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from ipykernel.iostream import OutStream
@@ -77,3 +79,30 @@ class KernelStream(OutStream):
     def close(self) -> None:
         """Nothing more is taken."""
         self.pub_thread = None
+
+
+def mend(streams: Iterable[KernelStream], parent: dict[str, Any]) -> list[str]:
+    """Put the kernel's streams back where the user left what none can write to; a sentence for each.
+
+    ipykernel writes to and flushes whatever stands there after every request, and answers none if that fails.
+    """
+    mended = []
+    for stream in streams:
+        there = getattr(sys, stream.name, None)
+        if type(there) is KernelStream or _works(there):
+            continue
+        setattr(sys, stream.name, stream)
+        stream.set_parent(parent)  # type: ignore[no-untyped-call]  # ipykernel is typed in part
+        mended.append(
+            f"sys.{stream.name} was {type(there).__name__:.100}, which does not work as a stream: put back.\n"
+        )
+    return mended
+
+
+def _works(stream: Any) -> bool:
+    try:
+        stream.flush()
+        getattr(stream, "set_parent", None)
+        return callable(stream.write) and not getattr(stream, "closed", False)
+    except BaseException:  # noqa: BLE001  # the user's, whatever it raises: an interrupt of a flush that hangs, too
+        return False

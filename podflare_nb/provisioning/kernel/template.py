@@ -20,16 +20,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import datagrams
-from ..jail import syscalls
+from ..jail import seccomp, syscalls
 from ..jail.enter import enter
-from . import pages
+from . import fork_hooks, pages, shared_mappings
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
 from .preload import PreloadError, build
+from .sleeping import FAILED
 from .transport import CHANNELS
-
-FAILED = 70
-"""Exit status of a child that could not become a kernel (EX_SOFTWARE)."""
 
 
 def main(fd: int) -> NoReturn:
@@ -67,6 +65,9 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
         cause = str(error) if isinstance(error, PreloadError) else f"{type(error).__name__}: {error}"
         datagrams.send(control, {"event": "failed", "error": cause})
         os._exit(1)
+    fork_hooks.find()
+    shared_mappings.find()
+    seccomp.program()  # once, for every kernel that is forked from here
     gc.collect()
     gc.freeze()
     pages.collapse()

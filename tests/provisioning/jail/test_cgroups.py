@@ -158,7 +158,7 @@ def test_kill_spares_the_one_it_is_told_to_and_the_group_may_fork_again(tree, pr
     pids = [processes(signal.pause)[0] for _ in range(4)]
     for pid in pids:
         group.attach(pid)
-    group.kill(spare=pids[0])
+    group.kill(spare={pids[0]})
     assert [os.WTERMSIG(ended(pid)) for pid in pids[1:]] == [signal.SIGKILL] * 3
     assert group.pids() == {pids[0]}
     assert read_limit(group, "pids", "pids.max") == "20"
@@ -349,7 +349,7 @@ def test_the_real_version_2_kills_and_spares(processes):
     pids = [processes(signal.pause)[0] for _ in range(3)]
     for pid in pids:
         group.attach(pid)
-    group.kill(spare=pids[0])
+    group.kill(spare={pids[0]})
     assert [os.WTERMSIG(ended(pid)) for pid in pids[1:]] == [signal.SIGKILL] * 2
     assert group.pids() == {pids[0]}
     group.kill()

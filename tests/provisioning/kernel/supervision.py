@@ -122,6 +122,36 @@ class Kernel:
         client.wait_for_ready(timeout=WAIT_SECONDS)
         return client
 
+    def fork(self, n=1, *, wait_seconds=30, strict=False, root=None):
+        """Fork with no root of its own for anybody, or a directory for the kernel itself; sleeping children."""
+        pairs = _channels(n)
+        order = {"op": "fork", "id": 7, "n": n, "wait_seconds": wait_seconds, "strict": strict}
+        self.ctl.send(order, [theirs.fileno() for _, theirs in pairs])
+        for _, theirs in pairs:
+            theirs.close()
+        told = self.ctl.receive()
+        if told["event"] == "refused":
+            for ours, _ in pairs:
+                ours.close()
+            raise RefusedError(told)
+        forked = Forked(told, self.ctl.receive())
+        forked.children = [Sleeping(Channel(ours), self) for ours, _ in pairs]
+        with contextlib.ExitStack() as opened:
+            fds = []
+            if root is not None:
+                fds.append(os.open(root, os.O_PATH))
+                opened.callback(os.close, fds[0])
+            self.ctl.send({"op": "continue", "id": 7}, fds)
+        forked.continued = self.ctl.receive()
+        for child in forked.children:
+            child.settle()
+        return forked
+
+    def order(self, op, **more):
+        """Send an order and receive the answer, with what came along."""
+        self.ctl.send({"op": op, "id": 9, **more})
+        return datagrams.receive(self.ctl.socket)
+
     def interrupt(self):
         signal.pidfd_send_signal(self.pidfd, signal.SIGINT)
 
@@ -139,6 +169,77 @@ class Kernel:
             assert self.ended()
         os.close(self.pidfd)
         shutil.rmtree(self.home.parent)
+
+
+class RefusedError(Exception):
+    """A kernel refused an order."""
+
+
+@dataclass
+class Forked:
+    """What a live kernel told of a fork."""
+
+    paused: dict
+    forked: dict
+    continued: dict = field(default_factory=dict)
+    children: list = field(default_factory=list)
+
+    @property
+    def warnings(self):
+        return [(each["kind"], each["text"]) for each in self.paused["warnings"]]
+
+
+class Sleeping:
+    """A sleeping child: forks, becomes a kernel, ends with its ctl."""
+
+    def __init__(self, ctl, parent):
+        self.ctl = ctl
+        self._parent = parent
+
+    def settle(self):
+        told = datagrams.receive(self.ctl.socket)
+        assert told.body == {"event": "asleep"}, told
+        self.pid = told.pid
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def fork(self, n=1):
+        pairs = _channels(n)
+        self.ctl.send({"op": "fork", "id": 8, "n": n}, [theirs.fileno() for _, theirs in pairs])
+        for _, theirs in pairs:
+            theirs.close()
+        assert self.ctl.receive() == {"event": "forked", "id": 8, "failed": []}
+        children = [Sleeping(Channel(ours), self._parent) for ours, _ in pairs]
+        for child in children:
+            child.settle()
+        return children
+
+    def serve(self, root=None):
+        """Wake it itself."""
+        directory, listeners = _endpoints()
+        key = uuid.uuid4().hex
+        with contextlib.ExitStack() as opened:
+            fds = [each.fileno() for each in listeners]
+            if root is not None:
+                fds.append(os.open(root, os.O_PATH))
+                opened.callback(os.close, fds[-1])
+            self.ctl.send({"op": "serve", "key": key, "listeners": True, "root": root is not None}, fds)
+        for each in listeners:
+            each.close()
+        up = self.ctl.receive()
+        home = Path(directory, "home")
+        home.mkdir()
+        if up["event"] != "up":
+            shutil.rmtree(directory)
+            raise NotStartedError(up)
+        os.close(self.pidfd)
+        kernel = Kernel(self.pid, self.ctl, _connection(directory, key), home)
+        kernel.up = up
+        return kernel
+
+    def close(self):
+        self.ctl.socket.close()
+        assert select.select([self.pidfd], [], [], 5)[0], "a sleeping child outlived its ctl"
+        os.close(self.pidfd)
 
 
 class Template:
@@ -159,8 +260,7 @@ class Template:
         self.configured = self.control.receive()
 
     def spawn(self, *, env=None, cwd=None, key=None):
-        directory = tempfile.mkdtemp(prefix="podflare-kernel-")
-        listeners = [_listener(f"{directory}/k-{PORTS[name]}") for name in CHANNELS]
+        directory, listeners = _endpoints()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         key = key or uuid.uuid4().hex
         kernel_id = str(uuid.uuid4())
@@ -181,11 +281,7 @@ class Template:
             ours.close()
             shutil.rmtree(directory)
             raise NotStartedError(up)
-        connection = {
-            "transport": "ipc", "ip": f"{directory}/k", "key": key, "signature_scheme": "hmac-sha256",
-            **{f"{name}_port": port for name, port in PORTS.items()},
-        }  # fmt: skip
-        return Kernel(up["pid"], ctl, connection, home)
+        return Kernel(up["pid"], ctl, _connection(directory, key), home)
 
     def close(self):
         self.control.socket.close()
@@ -193,6 +289,25 @@ class Template:
             return self.process.wait(10)
         self.process.kill()
         return self.process.wait(10)
+
+
+def _channels(n):
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(n)]
+    for ours, _ in pairs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before anything is sent: it tells who it was
+    return pairs
+
+
+def _endpoints():
+    directory = tempfile.mkdtemp(prefix="podflare-kernel-")
+    return directory, [_listener(f"{directory}/k-{PORTS[name]}") for name in CHANNELS]
+
+
+def _connection(directory, key):
+    return {
+        "transport": "ipc", "ip": f"{directory}/k", "key": key, "signature_scheme": "hmac-sha256",
+        **{f"{name}_port": port for name, port in PORTS.items()},
+    }  # fmt: skip
 
 
 def _listener(path):

@@ -1,5 +1,6 @@
 """SIGINT breaks the user's code and nothing else."""
 
+import re
 import signal
 
 import pytest
@@ -21,8 +22,28 @@ def test_an_interrupt_breaks_a_cell(client, kernel, code):
     kernel.interrupt()
     reply = client.reply_to(request)
     assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
+    assert "podflare_nb" not in "\n".join(reply["traceback"])
     client.until_idle(request)
     assert client.value("1+1") == "2"
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("try:\n    print('begun')\n    while True: pass\nexcept KeyboardInterrupt:\n    1/0", "while True: pass"),
+        ("!echo begun; sleep 1000", "sleep 1000"),
+        ("def mine():\n    while True: print('begun')\nmine()", "mine()"),
+    ],
+    ids=["chained", "command", "printing"],
+)
+def test_a_traceback_has_the_users_frames_only(client, kernel, code, shown):
+    request = client.execute(code)
+    client.until_text("begun")
+    kernel.interrupt()
+    text = re.sub("\x1b\\[[0-9;]*m", "", "\n".join(client.reply_to(request)["traceback"]))
+    assert "KeyboardInterrupt" in text
+    assert shown in text
+    assert "podflare_nb" not in text
 
 
 def test_an_interrupt_by_message_breaks_a_cell_and_its_children(client):

@@ -1,0 +1,110 @@
+"""Says what the descriptors of this process are. Stands on /proc/self/fd; ``transport`` and ``inventory`` ask."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+STANDARD = 3
+"""So many numbers are the standard streams'."""
+LISTING = "/proc/self/fd"
+TERMINAL_MAJORS = frozenset({4, 5, *range(136, 144)})
+"""Consoles, /dev/tty and /dev/ptmx, pseudo terminals (Linux' devices.txt)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A number, and what it stands for: its file's mode, device, inode."""
+
+    fd: int
+    mode: int
+    device: int
+    inode: int
+    special: int
+
+    @property
+    def is_socket(self) -> bool:
+        """A socket."""
+        return stat.S_ISSOCK(self.mode)
+
+    @property
+    def is_pipe(self) -> bool:
+        """An end of a pipe."""
+        return stat.S_ISFIFO(self.mode)
+
+    @property
+    def is_terminal(self) -> bool:
+        """A terminal, or the other side of one."""
+        return stat.S_ISCHR(self.mode) and os.major(self.special) in TERMINAL_MAJORS
+
+    @property
+    def link(self) -> str:
+        """Its path, or what Linux calls it."""
+        return os.readlink(f"{LISTING}/{self.fd}")  # noqa: PTH115  # a Path would cost more than the call
+
+
+def numbers() -> list[int]:
+    """All that are open; and the listing's own, which is not any more."""
+    return sorted(map(int, os.listdir(LISTING)))  # noqa: PTH208  # the same
+
+
+def listed(among: Iterable[int] | None = None) -> list[Descriptor]:
+    """All that are open, by number; or those among these."""
+    found = []
+    for fd in numbers() if among is None else among:
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            continue  # the listing's own, or closed since by another thread
+        found.append(Descriptor(fd, status.st_mode, status.st_dev, status.st_ino, status.st_rdev))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """/dev/null and /proc, by descriptors: the root where they have paths may be gone when a sleeper needs them."""
+
+    null: int
+    proc: int
+
+    @classmethod
+    def open(cls) -> Held:
+        """Open both. ``close`` is for whoever wakes or goes on."""
+        fds = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
+        try:
+            fds.append(os.open("/proc", os.O_PATH | os.O_CLOEXEC))
+        except OSError:
+            os.close(fds[0])
+            raise
+        lift(fds)
+        return cls(*fds)
+
+    def close(self) -> None:
+        """Close both."""
+        os.close(self.null)
+        os.close(self.proc)
+
+    def opened_again(self, fd: int, flags: int) -> int:
+        """Open what a descriptor of this process stands for anew, with an offset of its own."""
+        return os.open(f"self/fd/{fd}", flags | os.O_CLOEXEC, dir_fd=self.proc)
+
+
+def lift(fds: list[int]) -> None:
+    """Give other numbers to those that got the standard streams', which the user had closed."""
+    for index, fd in enumerate(fds):
+        if fd < STANDARD:
+            fds[index] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STANDARD)
+            os.close(fd)
+
+
+def local_address(fd: int) -> str | bytes | None:
+    """The path of a unix socket."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as probe:
+            return probe.getsockname() or None if probe.family == socket.AF_UNIX else None
+    except OSError:
+        return None

@@ -1,0 +1,170 @@
+"""Forks a live kernel: pause, warn, make sleeping children, go on. In the main thread, between two requests.
+
+The loop stands still and the service thread has ended meanwhile, so that a child inherits no lock of ours and no
+frame of a thread that it does not have. A process in the middle makes the children and ends: they are the jail's pid
+1's, and none of the user's to wait for. Signals wait until the kernel goes on. Whatever the user's code has
+registered, replaced or left behind, the kernel lives on; what it does is called with a deadline (``fork_hooks``).
+Above: ``attach``; below: ``inventory``, ``sleeping``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from .. import datagrams
+from . import fork_hooks
+from .descriptors import lift
+from .entanglements import Entanglement
+from .inventory import Inventory, take
+from .ipykernel_seam import TemplateApp
+from .orders import Orders
+from .sleeping import FAILED, Birth, Habits, Sleeper, be_born, calm_down, set_blocked
+from .transport import Transport
+
+HALT_SECONDS = 5.0
+CONTINUE_SECONDS = 30.0
+"""How long the kernel waits to be told to go on."""
+# The user may put something else in their places.
+_exit, _waitpid, _kill, _killpg = os._exit, os.waitpid, os.kill, os.killpg
+
+
+@dataclass
+class LiveFork:
+    """One order to fork."""
+
+    app: TemplateApp
+    transport: Transport
+    orders: Orders
+    order: datagrams.Datagram
+
+    def run(self) -> Sleeper | None:
+        """Obey. None in the parent, which goes on as before; in a child what it is now."""
+        service = self.transport.service
+        child = None
+        try:
+            if service.halt(HALT_SECONDS):
+                child = self._pause()
+            else:
+                self.orders.refuse(self.order, "busy", "the kernel is at a control request")
+        except datagrams.PeerClosedError:
+            _exit(0)
+        except BaseException as error:  # noqa: BLE001  # a signal handler of the user's, at worst: the kernel goes on
+            self.orders.refuse(self.order, "failed", f"{type(error).__name__}: {error}"[:500])
+        finally:
+            if child is None:
+                service.resume()
+        return child
+
+    def _pause(self) -> Sleeper | None:
+        spare = [self.orders.ctl.fileno(), *self.order.fds]
+        inventory = take(self.transport, self.app.kernel.interrupts, spare)
+        child = None
+        try:
+            child = self._fork(inventory)
+        finally:
+            if child is None:
+                inventory.held.close()
+        return child
+
+    def _fork(self, inventory: Inventory) -> Sleeper | None:
+        told = [each.as_json() for each in inventory.entanglements]
+        if told and self.order.body.get("strict"):
+            self.orders.refuse(self.order, "strict", "there is what cannot come along", warnings=told)
+            return None
+        self._say("paused", warnings=told)
+        troubles = _call_hooks("before", self.app)
+        habits = calm_down()
+        birth = Birth()
+        child = None
+        middle = _fork()
+        try:
+            if middle == 0:
+                child = self._make_children(inventory, habits, birth)
+                return child
+            troubles += self._hold(inventory, habits, birth, middle)
+            self._say("continued", warnings=[each.as_json() for each in troubles])
+        finally:
+            if child is None:
+                _end(middle, gently=birth.complete)
+                habits.resume()
+        return None
+
+    def _make_children(self, inventory: Inventory, habits: Habits, birth: Birth) -> Sleeper:
+        """In the process in the middle, which ends here. Returns in each child; never raises."""
+        failed = []
+        try:
+            os.setsid()  # once for all children: Linux lets a process wait that begins a session
+            for index, ctl in enumerate(self.order.fds):
+                pid = _fork()
+                if pid == 0:
+                    return self._become_child(ctl, inventory, habits, birth)
+                if pid < 0:
+                    failed.append(index)
+            birth.tell(failed)
+        except BaseException:  # noqa: BLE001  # a second parent must not live on; the first one misses an answer
+            _exit(FAILED)
+        return _exit(0)
+
+    def _become_child(self, ctl: int, inventory: Inventory, habits: Habits, birth: Birth) -> Sleeper:
+        foreign = [fd for fd in self.order.fds if fd != ctl]
+        self.order.fds.clear()
+        foreign.append(self.orders.ctl.detach())
+        child = Sleeper(socket.socket(fileno=ctl), inventory, habits)
+        be_born(child, foreign, birth, self.app.abandon)
+        return child
+
+    def _hold(self, inventory: Inventory, habits: Habits, birth: Birth, middle: int) -> list[Entanglement]:
+        """In the parent, from the fork on: until it is told where to go on."""
+        set_blocked(habits.blocked)  # a function that hangs is broken off by one
+        try:
+            troubles = _call_hooks("after_in_parent", self.app)
+        finally:
+            set_blocked(signal.valid_signals())
+        n = len(self.order.fds)
+        failed = birth.wait(n=n) if middle > 0 else list(range(n))
+        self.order.close_fds()
+        self._say("forked", failed=failed)
+        until = time.monotonic() + CONTINUE_SECONDS
+        poll = select.poll()
+        poll.register(self.orders.ctl, select.POLLIN)
+        while poll.poll(max(until - time.monotonic(), 0) * 1000):
+            order = datagrams.receive(self.orders.ctl)
+            if order.body.get("op") == "continue":
+                lift(order.fds)
+                return troubles + inventory.enter(order.fds.pop(0) if order.fds else None)
+            self.orders.obey(order)
+        return troubles
+
+    def _say(self, event: str, **more: Any) -> None:
+        datagrams.send(self.orders.ctl, {"event": event, "id": self.order.body.get("id"), **more})
+
+
+def _call_hooks(kind: str, app: TemplateApp) -> list[Entanglement]:
+    return [Entanglement("hooks", failure) for failure in fork_hooks.call(kind, app.kernel.interrupts)]
+
+
+def _fork() -> int:
+    """-1: there is no room for another process."""
+    try:
+        return fork_hooks.fork()
+    except OSError:
+        return -1
+
+
+def _end(middle: int, *, gently: bool) -> None:
+    """Wait for the process in the middle. If it, or a child, hangs within a fork, in some C library: kill them."""
+    if middle <= 0:
+        return
+    if not gently:
+        for end in (_killpg, _kill):  # the children that were not born yet are in its group, if it has one by now
+            with contextlib.suppress(ProcessLookupError):
+                end(middle, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):  # a thread of the user's waits for any child
+        _waitpid(middle, 0)

@@ -1,0 +1,194 @@
+"""Takes regular files and directories that are open over into a fork: each process with an offset of its own.
+
+A fork copies numbers; behind them stand the parent's open files, with one offset for all, in a root whose files are
+frozen from then on. So they are written down before the fork (``note``), and opened anew under the same numbers in
+each process (``reopen``): by path in its new root. Until then a child has nothing of them (``let_go``). What has no
+path any more, unlinked or never named, is copied at the child's birth (``copy_unnamed``), while the parent stands
+still. Above: ``inventory``; below: ``file_locks``, Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .descriptors import Descriptor, Held
+from .file_locks import FileLock, held, take_again
+
+DELETED = " (deleted)"
+COPY_BYTES = 1 << 30
+"""Larger files without a name are not copied."""
+CHUNK_BYTES = 1 << 20
+_NOT_AGAIN = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOCTTY | os.O_NOFOLLOW
+_close, _open, _dup2, _pread, _pwrite = os.close, os.open, os.dup2, os.pread, os.pwrite
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An open file or directory. ``path``: None if no path leads to it; ``like``: the number it shares its offset
+    with, because one is a copy of the other (dup(2))."""
+
+    fd: int
+    path: str | None
+    flags: int
+    offset: int
+    identity: tuple[int, int]
+    kind: int
+    size: int
+    like: int | None
+    locks: tuple[FileLock, ...]
+
+    @property
+    def flags_again(self) -> int:
+        """For open(2) of what is there already."""
+        once = _NOT_AGAIN
+        if self.flags & os.O_TMPFILE == os.O_TMPFILE:  # a bit of its own, and that of a directory
+            once |= os.O_TMPFILE
+        return self.flags & ~once | os.O_CLOEXEC
+
+
+def note(descriptors: Iterable[Descriptor]) -> list[OpenFile]:
+    """Write down what is open. System files (/proc, /sys) and what is no file at all are left out."""
+    system = _system_devices()
+    found: list[OpenFile] = []
+    for each in descriptors:
+        if not (stat.S_ISREG(each.mode) or stat.S_ISDIR(each.mode)) or each.device in system:
+            continue
+        link = each.link
+        if link.startswith("/"):  # not a namespace's or a process's descriptor
+            found.append(_noted(each, link, found))
+    return found
+
+
+def _system_devices() -> set[int]:
+    devices = set()
+    for place in ("/proc", "/sys", "/sys/fs/cgroup"):
+        with contextlib.suppress(OSError):
+            devices.add(os.stat(place).st_dev)  # noqa: PTH116  # a Path would cost more than the call
+    return devices - {os.stat("/").st_dev}  # noqa: PTH116  # without mounts: a plain directory in a plain root
+
+
+def _noted(descriptor: Descriptor, link: str, before: Sequence[OpenFile]) -> OpenFile:
+    fd, identity = descriptor.fd, (descriptor.device, descriptor.inode)
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    offset = 0 if flags & os.O_PATH else os.lseek(fd, 0, os.SEEK_CUR)
+    path = link if _leads_to(link, identity) else None
+    like = None
+    for other in before:
+        if other.identity == identity and other.flags == flags and other.offset == offset and _moves_with(fd, other):
+            like = other.fd
+    regular = stat.S_ISREG(descriptor.mode) and not flags & os.O_PATH
+    locks = held(fd) if regular else ()
+    kind = stat.S_IFMT(descriptor.mode)
+    return OpenFile(fd, path, flags, offset, identity, kind, os.fstat(fd).st_size, like, locks)
+
+
+def _leads_to(path: str, identity: tuple[int, int]) -> bool:
+    """Of a file that was unlinked Linux tells a path that is none, or another file's by now."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == identity or not path.endswith(DELETED)
+
+
+def _moves_with(fd: int, other: OpenFile) -> bool:
+    """Whether both have one offset: kcmp(2) would tell, but the jail does not allow it."""
+    if other.flags & os.O_PATH or other.like is not None:
+        return False
+    try:
+        os.lseek(other.fd, other.offset + 1, os.SEEK_SET)
+        moved = os.lseek(fd, 0, os.SEEK_CUR) != other.offset
+        os.lseek(other.fd, other.offset, os.SEEK_SET)
+    except OSError:  # a directory's offset may be no number to add to
+        return False
+    return moved
+
+
+def reopen(files: Iterable[OpenFile]) -> list[str]:
+    """Open all that have a path again, in this process's root; a sentence for each that could not be."""
+    return [sentence for each in files if each.path is not None and (sentence := _reopen(each))]
+
+
+def _reopen(file: OpenFile) -> str | None:
+    if file.like is not None:
+        _put(file.like, file.fd, close=False)
+        return None
+    try:
+        fresh = _open(file.path or "", file.flags_again | os.O_NONBLOCK)  # it may be something else by now: a FIFO
+    except OSError as error:
+        return _lost(file, error.strerror)
+    if stat.S_IFMT(os.fstat(fresh).st_mode) != file.kind:
+        _close(fresh)
+        return _lost(file, "something else is in its place")
+    if not file.flags & os.O_PATH:
+        fcntl.fcntl(fresh, fcntl.F_SETFL, file.flags)
+        with contextlib.suppress(OSError):  # a directory's place may be gone
+            os.lseek(fresh, file.offset, os.SEEK_SET)
+    _put(fresh, file.fd)
+    return None
+
+
+def _lost(file: OpenFile, why: str | None) -> str:
+    return f"The open file {file.path} (descriptor {file.fd}) could not be opened again: {why}."
+
+
+def lock(files: Iterable[OpenFile]) -> list[str]:
+    """Take the locks that there were, when all files are open again; the path of each file that somebody else has."""
+    return [f"{each.path}" for each in files if each.path is not None and not take_again(each.fd, each.locks)]
+
+
+def let_go(files: Iterable[OpenFile], null: int) -> None:
+    """In a new child: of all that ``reopen`` will open. Their locks are the parent's alone."""
+    for each in files:
+        if each.path is not None:
+            _put(null, each.fd, close=False)
+
+
+def _put(fresh: int, fd: int, *, close: bool = True) -> None:
+    _dup2(fresh, fd, inheritable=os.get_inheritable(fd))
+    if close:
+        _close(fresh)
+
+
+def copy_unnamed(files: Iterable[OpenFile], held: Held) -> dict[tuple[int, int], int]:
+    """Put copies in place of files without a path. Returns a descriptor of each copy, by the original's identity."""
+    copies: dict[tuple[int, int], int] = {}
+    for file in files:
+        if file.path is not None or file.size > COPY_BYTES or file.flags & os.O_PATH:
+            continue
+        if file.like is not None:
+            _put(file.like, file.fd, close=False)
+            continue
+        if file.identity not in copies:
+            copies[file.identity] = _copied(file.fd, file.size, held)
+        fresh = held.opened_again(copies[file.identity], file.flags_again)
+        os.lseek(fresh, file.offset, os.SEEK_SET)
+        _put(fresh, file.fd)
+    return copies
+
+
+def _copied(fd: int, size: int, held: Held) -> int:
+    source = held.opened_again(fd, os.O_RDONLY)  # whatever it was opened for
+    copy = os.memfd_create("copied-by-fork", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(copy, size)
+        offset = 0
+        while offset < size:
+            try:
+                offset = os.lseek(source, offset, os.SEEK_DATA)
+            except OSError:  # nothing but a hole from here on
+                break
+            end = min(os.lseek(source, offset, os.SEEK_HOLE), size)
+            while offset < end:
+                data = _pread(source, min(CHUNK_BYTES, end - offset), offset)
+                if not data:
+                    return copy  # it became shorter
+                offset += _pwrite(copy, data, offset)
+    finally:
+        _close(source)
+    return copy

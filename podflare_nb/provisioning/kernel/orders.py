@@ -1,0 +1,133 @@
+"""What the supervisor orders of a live kernel, over its ctl: fork, variables, rekey.
+
+Read in the service thread, which answers what it can and hands the rest to the main thread: as a ``Claim``, which the
+main thread takes between two requests, or never: when its time is up it is withdrawn, and the order refused. One at a
+time waits. What the main thread then does is ``live_fork``'s and ``inspection``'s; ``attach`` calls them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import datagrams
+from .descriptors import lift
+from .transport import Transport
+
+LONGEST_WAIT_SECONDS = 3600.0
+VARIABLES_WAIT_SECONDS = 1.0
+MAX_CHILDREN = 32
+_exit = os._exit  # the user may put something else in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An order that needs the main thread. Its descriptors belong to whoever has the claim."""
+
+    order: datagrams.Datagram
+    wait_seconds: float
+
+
+class Orders:
+    """``rekey(key)`` is told of a new key. All but ``take``, ``taken`` and ``done`` run in the service thread."""
+
+    def __init__(self, ctl: socket.socket, transport: Transport, rekey: Callable[[bytes], None]) -> None:
+        self.ctl = ctl
+        self._transport = transport
+        self._rekey = rekey
+        self._lock = threading.Lock()
+        self._waiting: Claim | None = None
+        self._taken: Claim | None = None
+        transport.shell.between = self.take
+
+    def watch(self) -> None:
+        """Obey from now on."""
+        self._transport.service.watch(self.ctl.fileno(), self.read)
+
+    def read(self) -> None:
+        """Read one order. Without a supervisor there is no kernel, even in the middle of a cell."""
+        try:
+            order = datagrams.receive(self.ctl)
+        except (datagrams.PeerClosedError, OSError):
+            _exit(0)
+        try:
+            self.obey(order)
+        except datagrams.PeerClosedError:
+            _exit(0)
+        except (KeyError, TypeError, ValueError) as error:
+            order.close_fds()
+            self.refuse(order, "wrong", f"the order cannot be read: {error}")
+
+    def obey(self, order: datagrams.Datagram) -> None:
+        """Do it, or hand it on."""
+        lift(order.fds)
+        operation = order.body.get("op")
+        if operation == "fork":
+            n = int(order.body["n"])
+            if not 1 <= n <= MAX_CHILDREN or len(order.fds) != n:
+                raise ValueError(f"{n} children with {len(order.fds)} descriptors")
+            self._claim(Claim(order, min(float(order.body["wait_seconds"]), LONGEST_WAIT_SECONDS)))
+        elif operation == "variables":
+            self._claim(Claim(order, float(order.body.get("wait_seconds", VARIABLES_WAIT_SECONDS))))
+        else:
+            order.close_fds()
+            if operation == "rekey":
+                self._rekey(order.body["key"].encode())
+                datagrams.send(self.ctl, {"event": "rekeyed", "id": order.body.get("id")})
+            else:
+                self.refuse(order, "unknown", f"a kernel does not know the order {operation!r}")
+
+    def _claim(self, claim: Claim) -> None:
+        with self._lock:
+            free = self._waiting is None  # it may wait for the end of one that was taken
+            if free:
+                self._waiting = claim
+        if not free:
+            self._give_up(claim, "another order is waiting")
+            return
+        service = self._transport.service
+        service.later(max(claim.wait_seconds, 0.0), lambda: self._withdraw(claim))
+        self._transport.loop.call_soon_threadsafe(self._transport.shell.offer)
+
+    def _withdraw(self, claim: Claim) -> None:
+        with self._lock:
+            withdrawn = self._waiting is claim
+            if withdrawn:
+                self._waiting = None
+        if withdrawn:
+            self._give_up(claim, "code is still running")
+
+    def _give_up(self, claim: Claim, why: str) -> None:
+        claim.order.close_fds()
+        self.refuse(claim.order, "busy", why)
+
+    def refuse(self, order: datagrams.Datagram, code: str, error: str, **more: Any) -> None:
+        """Answer that it was not done."""
+        answer = {"event": "refused", "id": order.body.get("id"), "code": code, "error": error}
+        datagrams.send(self.ctl, {**answer, **more})
+
+    def take(self) -> bool:
+        """In the main thread, between requests: take the claim that waits and stop the loop for it; False: none."""
+        with self._lock:
+            if self._waiting is None:
+                return False
+            self._taken, self._waiting = self._waiting, None
+        self._transport.loop.stop()
+        return True
+
+    @property
+    def taken(self) -> Claim | None:
+        """The claim that the loop was stopped for."""
+        return self._taken
+
+    def done(self) -> None:
+        """In the main thread: the claim has been dealt with; requests go on."""
+        if self._taken is not None:
+            self._taken.order.close_fds()
+        with self._lock:
+            self._taken = None
+        self._transport.shell.release()

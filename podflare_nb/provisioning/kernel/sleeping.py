@@ -1,0 +1,199 @@
+"""A sleeping child of a live kernel: a process that holds a state and does nothing, until it is told to serve.
+
+It has one thread and no connection but its ctl, blocks every signal, collects no garbage, and so writes to hardly any
+of the memory that it shares with its parent. It opens nothing by path: the mounts of its root may be gone. Each order
+to fork makes more of it, from the same state; that is what makes it a checkpoint. ``live_fork`` makes the first of
+them; ``attach`` makes one a kernel again, when ``sleep`` returns the order to serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from .. import datagrams
+from . import child_signal, fork_hooks
+from .descriptors import STANDARD, lift
+from .inventory import Inventory
+
+FAILED = 70
+"""Exit status of a child that could not be born (EX_SOFTWARE)."""
+BIRTH_SECONDS = 20.0
+_exit, _close = os._exit, os.close  # the user may put something else in their places
+
+
+@dataclass
+class Sleeper:
+    """``was``: what its parent's signals and garbage collection were like, to be so again when it wakes."""
+
+    ctl: socket.socket
+    inventory: Inventory
+    was: Habits
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a process treats SIGCHLD (``child_signal``), which signals it blocks, whether it collects garbage."""
+
+    child_signal: bytes
+    blocked: frozenset[int]
+    collects: bool
+
+    def resume(self) -> None:
+        """Be so again."""
+        if self.collects:
+            gc.enable()
+        child_signal.restore(self.child_signal)
+        set_blocked(self.blocked)
+
+
+def set_blocked(signals: Iterable[int]) -> None:
+    """Block exactly these. What a handler of the user's raises, of a signal that has waited, is shown and no more."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+    except BaseException:  # noqa: BLE001  # the mask stands; this came afterwards
+        with contextlib.suppress(BaseException):  # there may be no stderr
+            traceback.print_exc()
+
+
+def calm_down() -> Habits:
+    """Block every signal, make ended children nobody's news, collect no garbage."""
+    blocked = frozenset(int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    set_blocked(signal.valid_signals())
+    collects = gc.isenabled()
+    gc.disable()
+    return Habits(child_signal.silence(), blocked, collects)
+
+
+def be_born(child: Sleeper, foreign: Sequence[int], birth: Birth, let_go: Callable[[], None]) -> None:
+    """In a new child: become a sleeper. ``foreign``: descriptors to close; ``let_go``: of what the parent was."""
+    try:
+        if not child.inventory.has_unnamed:
+            birth.told()
+        os.setpgid(0, 0)  # an interrupt of the parent's group is not for it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is let go of was not closed, for good reasons
+            let_go()
+        signal.set_wakeup_fd(-1)
+        for fd in foreign:
+            _close(fd)
+        child.inventory.part()
+        for fd in range(STANDARD):  # the parent's pipes, or whatever the user made of them
+            os.dup2(child.inventory.held.null, fd)
+        fork_hooks.call_libraries_in_child()
+        child_signal.reap_by_itself()
+        birth.told()
+        datagrams.send(child.ctl, {"event": "asleep"})
+    except datagrams.PeerClosedError:
+        _exit(0)
+    except BaseException as error:  # noqa: BLE001  # told to the supervisor; then this process must end, whatever it was
+        with contextlib.suppress(BaseException):
+            report = {"event": "failed", "error": f"{type(error).__name__}: {error}", "where": "birth"}
+            datagrams.send(child.ctl, report)
+        _exit(FAILED)
+
+
+class Birth:
+    """A pipe that tells when all children have what they need of their parent, and which could not be made.
+
+    ``complete``: all were heard of in time.
+    """
+
+    def __init__(self) -> None:
+        ends = [*os.pipe2(os.O_CLOEXEC)]
+        lift(ends)
+        self._reading, self._writing = ends
+        self.complete = False
+
+    def told(self) -> None:
+        """In a child: the parent need not wait for it any more."""
+        for end in ("_reading", "_writing"):
+            if (fd := getattr(self, end)) >= 0:
+                _close(fd)
+                setattr(self, end, -1)
+
+    def tell(self, failed: Sequence[int]) -> None:
+        """In the process that forked: these failed."""
+        os.write(self._writing, json.dumps(list(failed)).encode())
+
+    def wait(self, *, n: int) -> list[int]:
+        """In the parent: wait for all. Who is not heard of has failed."""
+        _close(self._writing)
+        self._writing = -1
+        heard, until = b"", time.monotonic() + BIRTH_SECONDS
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        while poll.poll(max(until - time.monotonic(), 0) * 1000):
+            if not (some := os.read(self._reading, 4096)):
+                self.complete = True
+                break
+            heard += some
+        self.told()
+        return json.loads(heard) if heard.endswith(b"]") else list(range(n))
+
+
+def sleep(sleeper: Sleeper) -> tuple[Sleeper, datagrams.Datagram]:
+    """Obey until somebody says "serve": who that was said to (a child comes out of here, too), and the order."""
+    while True:
+        try:
+            order = datagrams.receive(sleeper.ctl)
+            operation = order.body.get("op")
+            if operation == "serve":
+                return sleeper, order
+            if operation == "fork" and order.fds:
+                sleeper = _fork(sleeper, order)
+            else:
+                refusal = f"a sleeping kernel does not know the order {operation!r}"
+                answer = {"event": "refused", "id": order.body.get("id"), "code": "unknown", "error": refusal}
+                datagrams.send(sleeper.ctl, answer)
+            order.close_fds()
+        except (datagrams.PeerClosedError, OSError):
+            _exit(0)
+        except ValueError:
+            continue  # not a message: refused where it was read
+
+
+def _fork(sleeper: Sleeper, order: datagrams.Datagram) -> Sleeper:
+    """Make a child for each descriptor: the sleeper itself, in the parent; the child's own, in a child."""
+    birth = Birth()
+    failed = []
+    made = {}
+    for index, ctl in enumerate(order.fds):
+        try:
+            pid = fork_hooks.fork()
+        except OSError:
+            failed.append(index)
+            continue
+        if pid == 0:
+            foreign = [fd for fd in order.fds if fd != ctl]
+            order.fds.clear()
+            foreign.append(sleeper.ctl.detach())
+            child = Sleeper(socket.socket(fileno=ctl), sleeper.inventory, sleeper.was)
+            be_born(child, foreign, birth, lambda: None)
+            return child
+        made[index] = pid
+    birth.tell(failed)
+    birth.wait(n=len(order.fds))
+    if not birth.complete:
+        failed += [index for index, pid in made.items() if _end_unborn(pid)]
+    datagrams.send(sleeper.ctl, {"event": "forked", "id": order.body.get("id"), "failed": failed})
+    return sleeper
+
+
+def _end_unborn(pid: int) -> bool:
+    """End a child that hangs within its fork, in some C library, before it could leave this process's group."""
+    with contextlib.suppress(ProcessLookupError):
+        if os.getpgid(pid) == os.getpgrp():
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False

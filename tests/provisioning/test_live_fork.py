@@ -1,0 +1,374 @@
+"""A live kernel forked through a real supervisor: state and files in every child, then apart, and nothing left."""
+# ruff: noqa: ASYNC110, ASYNC240, PTH115, PTH208 - what is looked at is /proc and descriptors, of which nobody is told
+
+import asyncio
+import os
+import re
+import signal
+from collections import Counter
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from podflare_nb.errors import ConflictError, NoCapacityError, NotFoundError
+from podflare_nb.provisioning.limits import Limits
+
+from ..faults.traces import control_groups, descendants
+from .conftest import KernelClient
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="jails need root"),
+]
+SECONDS = 60
+
+
+@asynccontextmanager
+async def talking(*kernels):
+    """Clients of these kernels."""
+    clients = [KernelClient(kernel) for kernel in kernels]
+    try:
+        yield clients
+    finally:
+        for each in clients:
+            each.close()
+
+
+async def ended(kernel):
+    return await asyncio.wait_for(asyncio.shield(kernel.exited), SECONDS)
+
+
+async def kill_all(*kernels):
+    await asyncio.gather(*(kernel.kill() for kernel in kernels))
+
+
+async def test_children_have_state_and_files_of_their_parent_and_then_their_own(kernel, client):
+    await client.run("x = [1]; open('note', 'w').write('before')")
+    fork = await kernel.fork(3)
+    assert (fork.warnings, fork.failures) == ([], [])
+    assert {child.family for child in fork.children} == {kernel.family}
+    assert len({child.connection_info["key"] for child in (kernel, *fork.children)}) == 4
+    async with talking(*fork.children) as clients:
+        for number, child in enumerate(clients):
+            told = await child.run(
+                f"x.append({number}); b = open('note').read(); open('note', 'w').write('{number}'); print(x, b)"
+            )
+            assert told.text == f"[1, {number}] before\n"
+        for number, child in enumerate(clients):
+            assert (await child.run("print(x, open('note').read())")).text == f"[1, {number}] {number}\n"
+    assert (await client.run("print(x, open('note').read())")).text == "[1] before\n"
+    await kill_all(*fork.children)
+
+
+async def test_the_service_sees_the_files_of_each_in_its_own_workspace(kernel, client):
+    await client.run("open('note', 'w').write('x')")
+    number = kernel.workspace_fd
+    (child,) = (await kernel.fork(1)).children
+    async with talking(child) as (its,):
+        await its.run("open('childs', 'w').write('x')")
+        await client.run("open('parents', 'w').write('x')")
+    assert kernel.workspace_fd == number
+    assert sorted(os.listdir(kernel.workspace_fd)) == ["note", "parents"]
+    assert sorted(os.listdir(child.workspace_fd)) == ["childs", "note"]
+    await child.kill()
+
+
+async def test_a_fork_of_a_fork_of_a_fork(kernel, client):
+    await client.run("generation = 0")
+    line = [kernel]
+    for number in range(1, 4):
+        line.append((await line[-1].fork(1)).children[0])
+        async with talking(line[-1]) as (its,):
+            told = await its.run(
+                f"generation += 1; open('{number}', 'w').close(); import os; print(generation, sorted(os.listdir()))"
+            )
+            assert told.text == f"{number} {[str(each) for each in range(1, number + 1)]}\n"
+    await kill_all(*line[1:])
+
+
+async def test_a_child_lives_in_a_control_group_of_its_own_with_its_parents_limits(supervisor):
+    parent = await supervisor.acquire("python-minimal", limits=Limits(memory_mib=300))
+    child, other = (await parent.fork(2)).children
+    assert child.limits == parent.limits
+    groups = {Path(f"/proc/{each.pid}/cgroup").read_text() for each in (parent, child, other)}
+    assert len(groups) == 3
+    async with talking(child, other) as (its, others):
+        running = asyncio.ensure_future(its.run("x = bytearray(400 << 20)"))
+        assert (await ended(child)).cause == "oom"
+        running.cancel()
+        assert (await others.run("print(1)")).text == "1\n"
+    await kill_all(parent, child, other)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "told"),
+    [
+        ("import os; os._exit(3)", "exited", "exited with code 3"),
+        ("import ctypes; ctypes.string_at(0)", "crashed", "SIGSEGV"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed", "SIGKILL"),
+    ],
+)
+async def test_the_end_of_a_branch_is_told_with_its_cause_and_ends_nobody_else(kernel, client, code, cause, told):
+    (child,) = (await kernel.fork(1)).children
+    async with talking(child) as (its,):
+        running = asyncio.ensure_future(its.run(code))
+        end = await ended(child)
+        running.cancel()
+    assert end.cause == cause
+    assert told in end.message
+    assert (await client.run("print(1)")).text == "1\n"
+    await child.kill()
+
+
+async def test_a_family_outlives_its_first_member(supervisor):
+    first = await supervisor.acquire("python-minimal")
+    async with talking(first) as (its,):
+        await its.run("x = 42; open('note', 'w').write('of the first')")
+    (child,) = (await first.fork(1)).children
+    await first.kill()
+    (grandchild,) = (await child.fork(1)).children
+    async with talking(child, grandchild) as clients:
+        for each in clients:
+            assert (await each.run("print(x, open('note').read())")).text == "42 of the first\n"
+    await kill_all(child, grandchild)
+
+
+async def test_a_dead_branch_is_replaced_on_its_own_files(supervisor, kernel):
+    (child,) = (await kernel.fork(1)).children
+    async with talking(child) as (its,):
+        await its.run("open('childs', 'w').write('kept')")
+    os.kill(child.pid, signal.SIGKILL)
+    await ended(child)
+    replaced = await supervisor.replace(child)
+    async with talking(replaced) as (its,):
+        assert (await its.run("print(open('childs').read())")).text == "kept\n"
+    await replaced.kill()
+
+
+async def test_a_checkpoint_is_woken_again_and_again_as_it_was(kernel, client):
+    await client.run("x = 'then'; open('note', 'w').write('then')")
+    (checkpoint,) = (await kernel.fork(1, asleep=True)).children
+    await client.run("x = 'now'; open('note', 'w').write('now')")
+    assert (await checkpoint.usage()).memory_bytes < 32 << 20
+    assert Path(f"/proc/{checkpoint.pid}/oom_score_adj").read_text() == "1000\n"
+    for _ in range(2):
+        woken = await checkpoint.wake()
+        assert Path(f"/proc/{woken.pid}/oom_score_adj").read_text() == "500\n"
+        async with talking(woken) as (its,):
+            told = await its.run("print(x, open('note').read()); x = 'changed'; n = open('note', 'w').write('changed')")
+            assert told.text == "then then\n"
+        await woken.kill()
+    assert (await client.run("print(x, open('note').read())")).text == "now now\n"
+    await checkpoint.kill()
+    with pytest.raises(NotFoundError):
+        await checkpoint.wake()
+
+
+async def test_a_checkpoint_outlives_the_kernel_that_it_was_made_of(supervisor):
+    parent = await supervisor.acquire("python-minimal")
+    async with talking(parent) as (its,):
+        await its.run("x = 42")
+    (checkpoint,) = (await parent.fork(1, asleep=True)).children
+    await parent.kill()
+    assert not checkpoint.exited.done()
+    woken = await checkpoint.wake()
+    async with talking(woken) as (its,):
+        assert (await its.run("print(x)")).text == "42\n"
+    await kill_all(woken, checkpoint)
+
+
+async def test_a_successor_is_found_where_its_predecessor_was(supervisor):
+    predecessor = await supervisor.acquire("python-minimal")
+    async with talking(predecessor) as (connected,):
+        await connected.run("x = 'of the parent'")
+        (child,) = (await predecessor.fork(1)).children
+        async with talking(child) as (its,):
+            await its.run("x = 'of the child'; open('note', 'w').write('of the child')")
+        before = dict(predecessor.connection_info)
+        successor = await supervisor.succeed(predecessor, child)
+        assert successor.connection_info == before
+        assert [(await ended(each)).cause for each in (predecessor, child)] == ["closed", "closed"]
+        connected._subscribed = False  # the successor welcomes whoever comes again
+        assert (await connected.run("print(x, open('note').read())")).text == "of the child of the child\n"
+    assert os.listdir(successor.workspace_fd) == ["note"]
+    await successor.kill()
+
+
+async def test_strangers_and_oneself_succeed_nobody(supervisor, kernel):
+    stranger = await supervisor.acquire("python-minimal")
+    for successor in (stranger, kernel):
+        with pytest.raises(ConflictError):
+            await supervisor.succeed(kernel, successor)
+    await stranger.kill()
+
+
+async def test_changes_name_the_files_that_the_other_has_otherwise(kernel, client):
+    await client.run("for name in 'abc': open(name, 'w').write('before')")
+    (child,) = (await kernel.fork(1)).children
+    async with talking(child) as (its,):
+        await its.run("import os; os.remove('a'); open('b', 'w').write('changed'); open('d', 'w').write('new')")
+    changes = await kernel.changes(child)
+    assert [[file["path"] for file in changes[kind]] for kind in ("added", "removed", "modified")] == [
+        ["/workspace/d"],
+        ["/workspace/a"],
+        ["/workspace/b"],
+    ]
+    await child.kill()
+
+
+async def test_variables_are_told(kernel, client):
+    await client.run("answer = 42")
+    assert "answer" in str(await kernel.variables())
+
+
+async def test_a_fork_waits_for_the_running_cell_and_gives_up_in_time(kernel, client):
+    running = asyncio.ensure_future(client.run("import time; print('begun', flush=True); time.sleep(1000)"))
+    while (await kernel.usage()).cpu_seconds is None:
+        await asyncio.sleep(0)
+    with pytest.raises(ConflictError):  # noqa: PT012 - until the cell has begun, it is free
+        for _ in range(100):
+            await kill_all(*(await kernel.fork(1, wait_seconds=0.2)).children)
+    while not running.done():
+        await kernel.send_signal(signal.SIGINT)
+        await asyncio.wait({running}, timeout=0.1)
+    await kill_all(*(await kernel.fork(1)).children)
+
+
+async def test_a_second_fork_at_the_same_time_is_refused(kernel):
+    results = await asyncio.gather(kernel.fork(1), kernel.fork(1), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, ConflictError)]
+    assert len(refused) == 1
+    (fork,) = [result for result in results if not isinstance(result, Exception)]
+    await kill_all(*fork.children)
+
+
+async def test_processes_of_the_user_go_on_in_the_parents_files_and_are_named(kernel, client):
+    await client.run("open('note', 'w').write('before'); import subprocess; p = subprocess.Popen(['sleep', '1000'])")
+    fork = await kernel.fork(1)
+    (child,) = fork.children
+    assert "sleep" in " ".join(warning.text for warning in fork.warnings)
+    async with talking(child) as (its,):
+        assert (await its.run("print(open('note').read())")).text == "before\n"
+    assert (
+        await client.run("print(p.poll()); open('/proc/%d/root/workspace/note' % p.pid, 'w').write('x')")
+    ).error is None
+    assert (await client.run("print(open('note').read())")).text == "x\n"
+    with pytest.raises(ConflictError) as refused:
+        await kernel.fork(1, strict=True)
+    assert any("sleep" in warning for warning in refused.value.details["warnings"])
+    await child.kill()
+
+
+async def test_a_full_disk_is_told_and_the_kernel_goes_on(supervisor):
+    small = await supervisor.acquire("python-minimal", limits=Limits(disk_mib=64, inodes=3000))
+    async with talking(small) as (its,):
+        filling = (
+            "n = 0\ntry:\n    while True:\n        open(f'f{n}', 'w').close(); n += 1\n"
+            "except OSError as error: print(error.errno)"
+        )
+        assert (await its.run(filling)).text == "28\n"
+        with pytest.raises(NoCapacityError, match="disk of the sandbox is full"):
+            await small.fork(2)
+        assert (await its.run("import os\nfor i in range(500): os.remove(f'f{i}')\nprint('alive')")).text == "alive\n"
+        (child,) = (await small.fork(1)).children
+        async with talking(child) as (childs,):
+            assert (await childs.run("print(len(os.listdir()) == n - 500)")).text == "True\n"
+    await kill_all(small, child)
+
+
+async def test_a_parent_killed_in_the_middle_leaves_nothing(supervisor):
+    for _ in range(5):
+        parent = await supervisor.acquire("python-minimal")
+        forking = asyncio.ensure_future(parent.fork(8))
+        await supervisor.describe()  # a round trip: it is under way
+        os.kill(parent.pid, signal.SIGKILL)
+        (result,) = await asyncio.gather(forking, return_exceptions=True)
+        if not isinstance(result, Exception):
+            await kill_all(*result.children)
+        await parent.kill()
+
+
+async def test_a_child_killed_in_the_middle_fails_alone(supervisor):
+    parent = await supervisor.acquire("python-minimal")
+    before = kernel_processes()
+    forking = asyncio.ensure_future(parent.fork(8))
+    victim = 0
+    while not victim and not forking.done():
+        await asyncio.sleep(0)
+        new = kernel_processes() - before
+        victim = next((pid for pid in new if is_child_of(parent, pid)), 0)
+    os.kill(victim, signal.SIGKILL)
+    fork = await forking
+    living = [child for child in fork.children if child.pid != victim]
+    assert len(living) >= 7
+    assert len(fork.children) + len(fork.failures) == 8
+    async with talking(*living) as clients:
+        for each in clients:
+            assert (await each.run("print(1)")).text == "1\n"
+    await kill_all(parent, *fork.children)
+
+
+def kernel_processes():
+    """Processes in jails: those of ids that are nobody's on the host."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if path.stat().st_uid >= 1_000_000_000:
+                found.add(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def is_child_of(parent, pid):
+    """Whether it is a fork of that kernel: in its jail, and nobody's but pid 1's."""
+    try:
+        above = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        same_jail = os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{parent.pid}/ns/pid")
+        return same_jail and Path(f"/proc/{above}/comm").read_text() == "cat\n"
+    except OSError:
+        return False
+
+
+async def test_many_forks_leave_everything_as_it_was(supervisor):
+    async def round_of(parent):
+        fork = await parent.fork(4)
+        (checkpoint,) = (await parent.fork(1, asleep=True)).children
+        woken = await checkpoint.wake()
+        await kill_all(*fork.children, woken, checkpoint)
+
+    parent = await supervisor.acquire("python-minimal")
+    await round_of(parent)
+    before = await steady(supervisor, parent)
+    for _ in range(5):
+        await round_of(parent)
+    for _ in range(20):
+        if not (after := await steady(supervisor, parent)) - before:
+            break
+    assert not after - before
+    await parent.kill()
+
+
+async def steady(supervisor, parent):
+    """What the supervisor and the family hold, once it stays the same."""
+    seen = []
+    while len(seen) < 8 or any(each != seen[-1] for each in seen[-8:]):
+        await asyncio.sleep(0.1)
+        seen.append(holdings(supervisor, parent))
+    return seen[-1]
+
+
+def holdings(supervisor, parent):
+    pid = supervisor._process.pid
+    counted = Counter()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            counted[re.sub(r":\[\d+\]|\d+$", "", os.readlink(path))] += 1
+        except OSError:
+            continue
+    counted["processes"] = len(descendants(pid))
+    counted["mounts"] = len(Path(f"/proc/{parent.pid}/mounts").read_text().splitlines())
+    groups = control_groups(Path(supervisor.path).parent.name)
+    counted["groups"] = sum(len(list(os.walk(group))) for group in groups)
+    return counted
