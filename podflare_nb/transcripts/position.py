@@ -58,7 +58,9 @@ class Position:
             self._cells += 1
         elif record["t"] == "turn-end":
             self._cells += record.get("status") in TURN_NOTICES
-            self._turns[str(record.get("turn_id"))] = self._cells
+            turn_id = str(record.get("turn_id"))
+            self._turns.pop(turn_id, None)  # one that a caller takes up again counts from where it ended last
+            self._turns[turn_id] = self._cells
 
     def copy(self) -> Position:
         """Make another that goes its own way."""

@@ -47,7 +47,8 @@ def test_memory_and_files_are_apart_in_both_directions(family):
         one, two = family.fork(parent, 2)
         family.run(one, "x['a'].append(1000); open('/workspace/only-one', 'w').close(); os.remove('/tmp/scratch')")
         family.run(parent, "x['a'].clear(); open('/workspace/deep/er/note.txt', 'w').write('changed')")
-        look = "print(x['a'], sorted(os.listdir('/workspace')), os.path.exists('/tmp/scratch'), open('er/note.txt').read())"
+        seen = "x['a'], sorted(os.listdir('/workspace')), os.path.exists('/tmp/scratch'), open('er/note.txt').read()"
+        look = f"print({seen})"
         assert family.says(one, look) == "[1, 2, 3, 1000] ['deep', 'log.txt', 'only-one'] False kept"
         assert family.says(two, look) == "[1, 2, 3] ['deep', 'log.txt'] True kept"
         assert family.says(parent, look) == "[] ['deep', 'log.txt'] True changed"
@@ -133,8 +134,7 @@ server = socket.create_server(("127.0.0.1", 0))
     [
         "import os\ndef no(*_): raise RuntimeError('no fork')\nos.fork = os.forkpty = os._exit = no",
         "import os\nos.register_at_fork(after_in_child=lambda: 1 / 0, after_in_parent=lambda: 1 / 0)",
-        "import threading\nlock = threading.Lock()\nthreading.Thread(target=lock.acquire).start()\n"
-        "import logging\nlogging._acquireLock() if hasattr(logging, '_acquireLock') else None",
+        "import logging, threading\nlock = threading.Lock()\nthreading.Thread(target=lock.acquire).start()",
         "import sys, io\nsys.stdout = io.StringIO(); sys.stderr = None",
         "import signal\nsignal.signal(signal.SIGCHLD, lambda *_: 1 / 0)",
         "import builtins\nbuiltins.open = None; builtins.isinstance = None",
@@ -179,7 +179,8 @@ def test_a_hundred_generations(family):
         for generation in range(100):
             (child,) = family.fork(sandbox)
             family.close(sandbox)
-            step = f"trail.append({generation}); f = open('trail.txt', 'a'); _ = f.write('.'); f.close(); print(len(trail))"
+            write = "f = open('trail.txt', 'a'); _ = f.write('.'); f.close()"
+            step = f"trail.append({generation}); {write}; print(len(trail))"
             assert family.says(child, step) == str(generation + 1)
             sandbox = child
         assert family.says(sandbox, "print(trail == list(range(100)), len(open('trail.txt').read()))") == "True 100"

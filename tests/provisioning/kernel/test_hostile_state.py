@@ -1,8 +1,11 @@
 """What a user can leave in a kernel breaks neither its next cell nor its children's waking."""
 
 import contextlib
+import socket
 
 import pytest
+
+from podflare_nb.provisioning import datagrams
 
 STRANGE = {
     "class without a module": "strange = type('X', (), {'__module__': None})()",
@@ -53,6 +56,19 @@ STREAMS = {
     "raises": "class S:\n    def __getattr__(self, name): raise BaseException(name)\nsys.stdout = sys.stderr = S()",
     "original": "sys.__stdout__ = sys.__stderr__ = object()",
 }
+HANGS = """
+import ctypes
+from podflare_nb.provisioning.kernel import sleeping
+sleeping.BIRTH_SECONDS = 0.3
+libc, forks = ctypes.CDLL(None), 0
+@ctypes.CFUNCTYPE(None)
+def hang():
+    global forks
+    forks += 1
+    if forks == {generation}:
+        libc.pause()
+libc.__register_atfork(None, None, hang, None)
+"""
 
 
 @pytest.fixture
@@ -131,3 +147,34 @@ def test_a_stream_of_the_users_that_works_stays(client):
     client.run("print('kept')")
     client.run("sys.stdout = sys.__stdout__")
     assert client.value("mine.getvalue()") == "'kept\\n'"
+
+
+@pytest.mark.parametrize(("generation", "failed"), [(1, [0]), (2, [])], ids=["middle", "child"])
+def test_a_process_that_hangs_in_a_c_librarys_atfork_handler_is_killed(client, kernel, generation, failed):
+    client.run(HANGS.format(generation=generation))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.settimeout(10)
+        kernel.ctl.send({"op": "fork", "id": 7, "n": 1, "wait_seconds": 5, "strict": False}, [theirs.fileno()])
+        theirs.close()
+        assert kernel.ctl.receive()["event"] == "paused"
+        assert kernel.ctl.receive() == {"event": "forked", "id": 7, "failed": failed}
+        kernel.ctl.send({"op": "continue", "id": 7})
+        assert kernel.ctl.receive()["event"] == "continued"
+        with pytest.raises(datagrams.PeerClosedError):  # nobody has the other end any more
+            datagrams.receive(ours)
+    assert client.value("6*7") == "42"
+
+
+def test_a_sleepers_child_that_hangs_is_killed_and_told_of(client, kernel):
+    client.run(HANGS.format(generation=3))
+    (asleep,) = kernel.fork().children
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.settimeout(10)
+        asleep.ctl.send({"op": "fork", "id": 8, "n": 1}, [theirs.fileno()])
+        theirs.close()
+        assert asleep.ctl.receive() == {"event": "forked", "id": 8, "failed": [0]}
+        with pytest.raises(datagrams.PeerClosedError):
+            datagrams.receive(ours)
+    asleep.close()

@@ -369,52 +369,6 @@ def test_functions_at_fork_that_hang_or_raise_are_named_and_broken_off(client, s
         child.close()
 
 
-HANGS = """
-import ctypes
-from podflare_nb.provisioning.kernel import sleeping
-sleeping.BIRTH_SECONDS = 0.3
-libc, forks = ctypes.CDLL(None), 0
-@ctypes.CFUNCTYPE(None)
-def hang():
-    global forks
-    forks += 1
-    if forks == {generation}:
-        libc.pause()
-libc.__register_atfork(None, None, hang, None)
-"""
-
-
-@pytest.mark.parametrize(("generation", "failed"), [(1, [0]), (2, [])], ids=["middle", "child"])
-def test_a_process_that_hangs_in_a_c_librarys_atfork_handler_is_killed(client, kernel, generation, failed):
-    client.run(HANGS.format(generation=generation))
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        ours.settimeout(10)
-        kernel.ctl.send({"op": "fork", "id": 7, "n": 1, "wait_seconds": 5, "strict": False}, [theirs.fileno()])
-        theirs.close()
-        assert kernel.ctl.receive()["event"] == "paused"
-        assert kernel.ctl.receive() == {"event": "forked", "id": 7, "failed": failed}
-        kernel.ctl.send({"op": "continue", "id": 7})
-        assert kernel.ctl.receive()["event"] == "continued"
-        with pytest.raises(datagrams.PeerClosedError):  # nobody has the other end any more
-            datagrams.receive(ours)
-    assert client.value("6*7") == "42"
-
-
-def test_a_sleepers_child_that_hangs_is_killed_and_told_of(client, kernel):
-    client.run(HANGS.format(generation=3))
-    (asleep,) = kernel.fork().children
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        ours.settimeout(10)
-        asleep.ctl.send({"op": "fork", "id": 8, "n": 1}, [theirs.fileno()])
-        theirs.close()
-        assert asleep.ctl.receive() == {"event": "forked", "id": 8, "failed": [0]}
-        with pytest.raises(datagrams.PeerClosedError):
-            datagrams.receive(ours)
-    asleep.close()
-
-
 def test_a_kernel_whose_user_closed_every_descriptor_is_gone_for_the_supervisor(client, kernel):
     client.execute("import os; os.closerange(3, 1000)")
     assert kernel.ctl.receive() is None
