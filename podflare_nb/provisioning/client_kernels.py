@@ -169,10 +169,10 @@ class HeldKernels:
 
     def use_up(self, handle: KernelHandle, why: str) -> None:
         """It is nobody's handle any more."""
-        kernel = self._kernels.pop(handle.kernel_id, None)
-        if kernel is not None:
-            kernel.release()
-            kernel.ended(KernelExit("closed", why))
+        self._kernels.pop(handle.kernel_id, None)
+        if isinstance(handle, Kernel):  # that has ended, perhaps: then it is held no more, but has its descriptor
+            handle.release()
+            handle.ended(KernelExit("closed", why))
 
     def hear(self, told: datagrams.Datagram) -> None:
         """The supervisor tells of one of them."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import uuid
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -226,7 +227,18 @@ def test_anothers_kernel_is_in_no_list_and_no_count(jupyter, stranger, caller, k
     assert (status["kernels"], status["connections"]) == (0, 0)
 
 
-def test_the_kernel_of_a_sandbox_is_none_of_jupyters(jupyter, caller, sandbox):
+def test_sessions_are_each_tenants_own(jupyter, caller, stranger, sandbox):
+    kernel_id = str(uuid.UUID(sandbox.removeprefix("sbx_")))
+    body = {"path": "n.ipynb", "name": "n", "type": "notebook", "kernel": {"id": kernel_id}}
+    assert jupyter(stranger, "POST", "/api/sessions", json=body).status_code == 404
+    made = jupyter(caller, "POST", "/api/sessions", json=body)
+    assert made.status_code == 201, made.text
+    assert jupyter(stranger, "GET", "/api/sessions").json() == []
+    for method in ("GET", "DELETE"):
+        assert jupyter(stranger, method, f"/api/sessions/{made.json()['id']}").status_code == 404
+
+
+def test_the_process_of_a_sandbox_is_none_of_jupyters(jupyter, caller, sandbox):
     kernel_id = caller.http.get(f"/v1/sandboxes/{sandbox}").json()["kernel_id"]
     assert jupyter(caller, "GET", f"/api/kernels/{kernel_id}").status_code == 404
     assert kernel_id not in jupyter(caller, "GET", "/api/kernels").text
@@ -235,7 +247,7 @@ def test_the_kernel_of_a_sandbox_is_none_of_jupyters(jupyter, caller, sandbox):
 @pytest.mark.parametrize(
     "path",
     [
-        "/api/contents", "/api/contents/x", "/api/sessions", "/api/terminals", "/terminals/1", "/api/shutdown",
+        "/api/contents", "/api/contents/x", "/api/terminals", "/terminals/1", "/api/shutdown",
         "/api/config/notebook", "/api/events", "/api/nbconvert", "/files/x", "/nbconvert/html/x", "/metrics",
         "/api/security/csp-report", "/view/x", "/api/checkpoints",
     ],
@@ -392,3 +404,15 @@ def test_nothing_of_a_closed_sandbox_is_in_the_next_one(caller):
         caller.close(sandbox)
         with caller.sandbox() as following:
             assert caller.run(following, look).text() == untouched
+
+
+def test_a_workspace_that_became_a_link_leads_nowhere_on_the_host(caller, sandbox, tmp_path):
+    (tmp_path / "secret").write_text(SECRET)
+    relink = f"import os\nos.chdir('/')\nos.rename('/workspace', '/w')\nos.symlink({str(tmp_path)!r}, '/workspace')\n"
+    caller.run(sandbox, relink + "os._exit(1)")  # the next kernel's workspace is opened anew
+    caller.run(sandbox, "1")
+    answer = caller.http.get(f"/v1/sandboxes/{sandbox}/files/secret")
+    assert answer.status_code != 200
+    assert SECRET not in answer.text
+    fork = caller.http.post(f"/v1/sandboxes/{sandbox}/fork", json={"n": 1})
+    assert SECRET not in fork.text

@@ -33,8 +33,9 @@ def compose_jail(plan: JailPlan, userns: int) -> None:
     root = plan.mount_point
     sc.mount(None, "/", None, sc.MS_REC | sc.MS_PRIVATE)
     sc.mount("tmpfs", root, "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=755,size=1m")
+    private = 0o755 if "branch-root" in plan.without else 0o700
     for directory in (HOST, BRANCH_ROOT, "/old"):
-        os.mkdir(f"{root}{directory}", 0o700)  # noqa: PTH102 - forty paths a jail: strings are the hot path here
+        os.mkdir(f"{root}{directory}", private)  # noqa: PTH102 - forty paths a jail: strings are the hot path here
     for directory in (LAYERS, PROC, DEV, INIT_ROOT, f"{HOST}/skeleton", f"{HOST}/dev"):
         os.mkdir(f"{root}{directory}")  # noqa: PTH102 - see above
     sc.mount(plan.disk, f"{root}{LAYERS}", "ext4", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOATIME, "noinit_itable")
