@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .events import SSE, ChatEvent, encode
+from .events import SSE, ChatEvent, encode, run_arguments
 
 
 class AgUiStream:
@@ -53,12 +53,12 @@ class AgUiStream:
     def _cell_started(self, data: dict[str, Any]) -> list[dict[str, Any]]:
         cell_id = data["cell_id"]
         if data["cell_type"] == "markdown":
-            if data["role"] == "user":
+            if data["role"] != "assistant":  # the user's is known; a branch's line comes as a CUSTOM event
                 return []
             self._markdown.add(cell_id)
             return [{"type": "TEXT_MESSAGE_START", "messageId": cell_id, "role": "assistant"}]
         self._outputs[cell_id] = []
-        arguments = encode({"code": data["source"], "language": data["language"]}).decode()
+        arguments = encode(run_arguments(data)).decode()
         return [
             {"type": "TOOL_CALL_START", "toolCallId": cell_id, "toolCallName": "run_code"},
             {"type": "TOOL_CALL_ARGS", "toolCallId": cell_id, "delta": arguments},

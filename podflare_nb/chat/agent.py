@@ -21,16 +21,18 @@ from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
+from .branch_tools import tools_with_branches
 from .failures import explain
 from .history import PastTurn
 from .limits import TurnLimits
 from .messages import keep_native, messages_of
 from .models import ModelChoice
 from .ports import Workspace
-from .prompt import SYSTEM_PROMPT
+from .prompt import ALTERNATIVES, SYSTEM_PROMPT
 from .providers import open_model
 from .tools import ToolContext, tools
 from .turn import Ending, Usage
+from .turn_branches import TurnBranches
 from .writer import TurnWriter
 
 __all__ = ["ModelAgent", "open_model"]
@@ -49,6 +51,7 @@ class ModelAgent:
     earlier: tuple[PastTurn, ...]
     workspace: Workspace
     egress: bool
+    branches: TurnBranches | None
     max_steps: int
     max_tokens: int | None
     limits: TurnLimits
@@ -58,9 +61,9 @@ class ModelAgent:
         agent = Agent(
             self.model,
             name="podflare_nb",
-            instructions=SYSTEM_PROMPT,
+            instructions=SYSTEM_PROMPT if self.branches is None else SYSTEM_PROMPT + ALTERNATIVES,
             deps_type=ToolContext,
-            tools=tools(),
+            tools=tools() if self.branches is None else tools_with_branches(),
             retries={"tools": _INVALID_CALLS, "output": 1},
         )
         try:
@@ -91,6 +94,7 @@ class ModelAgent:
             workspace=self.workspace,
             sees_images=bool(self.model.profile.get("supports_image_input", True)),
             egress=self.egress,
+            branches=self.branches,
             result_characters=self.limits.result_characters,
         )
 

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -23,9 +24,21 @@ from .limits import TurnLimits, TurnRequest
 from .models import DIRECT, ModelChoice, choose
 from .ports import Transcript
 from .turn import Ending
+from .turn_branches import TurnBranches
 from .writer import TurnWriter
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What an agent gets for one turn. ``choice`` None: the direct agent; ``branches`` None: it cannot fork."""
+
+    writer: TurnWriter
+    transcript: Transcript
+    request: TurnRequest
+    choice: ModelChoice | None
+    branches: TurnBranches | None = None
 
 
 class Agents:
@@ -42,15 +55,9 @@ class Agents:
     def __repr__(self) -> str:
         return f"<Agents models={[choice.name for choice in self._models]}, {len(self._earlier)} conversations>"
 
-    async def run(
-        self,
-        writer: TurnWriter,
-        transcript: Transcript,
-        request: TurnRequest,
-        choice: ModelChoice | None,
-        models: tuple[str, ...],
-    ) -> Ending:
+    async def run(self, work: Assignment, models: tuple[str, ...]) -> Ending:
         """Let the right agent work on the message. ``models`` are those that could be chosen."""
+        writer, transcript, request, choice = work.writer, work.transcript, work.request, work.choice
         if choice is None:
             return await self._run_direct(writer, transcript, request, models)
         earlier: list[PastTurn] = []
@@ -65,6 +72,7 @@ class Agents:
             earlier=tuple(earlier),
             workspace=writer.sandbox.files,
             egress=writer.sandbox.egress,
+            branches=work.branches,
             max_steps=request.max_steps or self._limits.max_steps,
             max_tokens=request.max_tokens or self._limits.max_tokens,
             limits=self._limits,

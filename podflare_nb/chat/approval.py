@@ -44,10 +44,10 @@ class Approvals:
         """A person's answer. Raises ConflictError for a second answer, NotFoundError where nothing waits."""
         future = self._waiting.get(tool_call_id)
         if tool_call_id in self._decided or (future is not None and future.done()):
-            raise ConflictError(f"{tool_call_id} has been decided already", tool_call_id=tool_call_id)
+            raise ConflictError(f"The run {tool_call_id} has been decided already.", tool_call_id=tool_call_id)
         if future is None:
             raise NotFoundError(
-                f"no run of this turn waits for an approval under the id {tool_call_id}",
+                f"No run of this turn waits for an approval under the id {tool_call_id}.",
                 tool_call_id=tool_call_id,
             )
         self._decided.add(tool_call_id)

@@ -62,7 +62,7 @@ def choose_dialect(accept: str, asked: str | None, sandbox_id: str) -> Dialect:
     """
     if asked is not None and asked not in get_args(DialectName):
         known = ", ".join(get_args(DialectName))
-        raise InvalidArgumentError(f"format is {asked!r}; it must be one of {known}")
+        raise InvalidArgumentError(f"format is {asked!r}; it must be one of {known}.")
     name = cast("DialectName | None", asked) or ("sse" if SSE in accept.lower() else "ndjson")
     match name:
         case "ndjson":

@@ -64,7 +64,7 @@ class EventLog:
         """
         if after < -1 or after > self.last_seq:
             raise InvalidArgumentError(
-                f"after={after} is not the seq of an event of this turn; its last is {self.last_seq}",
+                f"after={after} is not the seq of an event of this turn; its last is {self.last_seq}.",
                 last_seq=self.last_seq,
             )
         return self._follow(after + 1)

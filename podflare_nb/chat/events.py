@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ EventType = Literal[
     "cell-end",
     "approval-request",
     "approval-end",
+    "branch-fork",
+    "branch-compare",
+    "branch-merge",
+    "branch-close",
     "usage",
     "notice",
     "turn-error",
@@ -69,6 +74,12 @@ def encode(value: object) -> bytes:
         return _LINE_ENDS.sub(_escaped, text).encode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def run_arguments(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell of code as a call of the tool ``run_code``; ``cell`` is the data of its cell-start."""
+    arguments = {"code": cell["source"], "language": cell["language"]}
+    return {**arguments, "branch": cell["branch"]["name"]} if "branch" in cell else arguments
 
 
 def _escaped(match: re.Match[str]) -> str:

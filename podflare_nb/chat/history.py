@@ -7,7 +7,7 @@ messages of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -33,6 +33,8 @@ class PastRun:
     language: Language
     result: str
     tool_call_id: str
+    branch: str | None = None
+    """The name of the branch that it ran in; None: in the sandbox itself."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,10 @@ class PastTurn:
     native: Any = None
     """pydantic-ai's messages of this turn, or None."""
     native_size: int = 0
+
+    def leave_out(self, branches: Collection[str]) -> None:
+        """What ran in these branches is not part of the sandbox's state: later turns are not told of it."""
+        self.steps = [step for step in self.steps if isinstance(step, PastText) or step.branch not in branches]
 
     @property
     def size(self) -> int:

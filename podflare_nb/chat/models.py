@@ -119,16 +119,16 @@ def choose(name: str, env: Mapping[str, str], installed: Callable[[str], bool] =
     if provider is None:
         known = ", ".join(sorted(PROVIDERS))
         raise InvalidArgumentError(
-            f"unknown model {name!r}: write it as provider:name, with one of the providers {known}, or 'direct'",
+            f"There is no model {name!r}. Write it as provider:name, with one of the providers {known}, or 'direct'.",
             providers=sorted(PROVIDERS),
         )
     if provider_name != "test" and not model_id:
-        raise InvalidArgumentError(f"{name!r} names a provider but no model: write {provider_name}:<the model's name>")
+        raise InvalidArgumentError(f"{name!r} names a provider but no model. Write {provider_name}:<the model's name>.")
     if not installed(provider.package):
         package = provider.package.replace("google.genai", "google-genai")
         raise InvalidArgumentError(
-            f"{provider.label} models need packages that are not installed in the service's environment: "
-            f"pip install 'podflare_nb[agents]' {package}"
+            f"{provider.label} models need packages that are not installed in the service's environment. Install them: "
+            f"pip install 'podflare_nb[agents]' {package}."
         )
     base_url = (env.get(provider.url) if provider.url else None) or provider.default_url
     choice = ModelChoice(provider, model_id, _key(provider, env, base_url), base_url)
@@ -146,8 +146,8 @@ def _key(provider: Provider, env: Mapping[str, str], base_url: str | None) -> st
         f", or {provider.url} for a server of your own" if provider.package == "openai" and provider.url else ""
     )
     raise InvalidArgumentError(
-        f"no key for {provider.label}: set {provider.key}{alternative} in the environment of the service and start "
-        "it again, or choose the model 'direct'",
+        f"There is no key for {provider.label}. Set {provider.key}{alternative} in the environment of the service and "
+        "start it again, or choose the model 'direct'.",
         variable=provider.key,
     )
 

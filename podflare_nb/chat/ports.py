@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..protocol.provenance import Model
@@ -57,6 +58,11 @@ class Sandbox(Protocol):
         ...
 
     @property
+    def tenant_id(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
     def files(self) -> Workspace:
         """The workspace."""
         ...
@@ -69,6 +75,55 @@ class Sandbox(Protocol):
     async def execute(self, request: ExecutionRequest) -> Execution:
         """Start a run. Raises GoneError or ConflictError when the sandbox cannot run it."""
         ...
+
+    def turn_ended(self, turn_id: str) -> None:
+        """A turn is over: a sandbox that keeps checkpoints keeps the state of now, before anything else is run."""
+        ...
+
+
+class ForkOutcome(Protocol):
+    """What a fork made. Both lists hold sentences; ``failures`` one for each child that could not be made."""
+
+    @property
+    def children(self) -> Sequence[Sandbox]:
+        """The branches, live."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What could not come along: threads, child processes, sockets."""
+        ...
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """Why there are fewer children than were asked for."""
+        ...
+
+
+class Branches(Protocol):
+    """Forks of live sandboxes. All raise errors of ``errors`` with a sentence that the model is given."""
+
+    async def fork(
+        self, tenant_id: str, sandbox_id: str, n: int, *, wait_seconds: float = 30.0, strict: bool = False
+    ) -> ForkOutcome:
+        """Fork a sandbox with its memory, files and notebook; waits for code that runs, no longer than that."""
+        ...
+
+    async def merge(self, tenant_id: str, parent_id: str, winner_id: str) -> None:
+        """Make the parent's id the winner's state; the winner is over, its notebook's cells come into the parent's."""
+        ...
+
+    async def diff(self, tenant_id: str, sandbox_id: str, other_id: str) -> Mapping[str, Any]:
+        """Files, variables and cells that differ; what the other has and the first has not is "added"."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Branching:
+    """What a turn needs to fork: ``close`` ends a sandbox of a tenant (by their ids) and returns when it is gone."""
+
+    branches: Branches
+    close: Callable[[str, str], Awaitable[None]]
 
 
 class Transcript(Protocol):

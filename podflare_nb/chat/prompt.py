@@ -1,6 +1,7 @@
 """What a model is told before it works: where it is and how to work there.
 
 One text for every model, short, and the same from turn to turn so that a provider's prompt cache holds.
+``ALTERNATIVES`` stands after it where the agent can fork.
 """
 
 from __future__ import annotations
@@ -28,3 +29,13 @@ wrong and what you would need.
 - Never invent a result. State numbers only as the outputs show them.
 - Text is Markdown (LaTeX between dollar signs). One short sentence before a run when it helps; at the end, the \
 answer with its numbers, in a few sentences, without repeating code or tables that the notebook shows anyway."""
+
+ALTERNATIVES = """
+
+Alternatives
+- When several ways look good and it is not clear which one is best, try them side by side: fork(n) gives \
+branches a, b, ... that each have all variables and files of this moment; run_code with branch="a" works there. \
+Calls for different branches in one answer run at the same time.
+- compare(a, b) tells what differs; merge(a) makes the notebook go on from that branch. Keep at most one. The others \
+are closed when you have answered, and the person can still read their notebooks. Do not fork for a task that has \
+one obvious way."""

@@ -58,7 +58,7 @@ class TurnRegister:
         turn = self._turns.get(turn_id)
         if turn is None or turn.sandbox_id != sandbox_id:
             raise NotFoundError(
-                f"no turn {turn_id} of this sandbox is held in memory; what an earlier one did is in the notebook",
+                f"No turn {turn_id} of this sandbox is held in memory; what an earlier one did is in the notebook.",
                 turn_id=turn_id,
             )
         return turn

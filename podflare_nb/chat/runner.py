@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from ..errors import PodflareError
-from .agents import Agents
+from .agents import Agents, Assignment
 from .limits import TurnLimits, TurnRequest
 from .models import ModelChoice
-from .ports import Sandbox, Transcript
+from .ports import Branching, Sandbox, Transcript
 from .turn import Ending, Turn
+from .turn_branches import TurnBranches
 from .writer import TurnWriter
+
+OWN_SANDBOX: ContextVar[str | None] = ContextVar("own_sandbox", default=None)
+"""Within a turn and the tasks that it starts: the sandbox that it works in."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,8 @@ class TurnRunner:
         self._clock = clock
         self._models = models
         self._on_end = on_end
+        self.branching: Branching | None = None
+        """Set once the service can fork sandboxes."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
@@ -55,7 +62,9 @@ class TurnRunner:
     ) -> None:
         """Start the turn's task."""
         writer = TurnWriter(turn, sandbox, transcript, self._limits, asyncio.get_running_loop().time)
-        task = asyncio.create_task(self._run(writer, transcript, request, choice), name=turn.id)
+        branches = TurnBranches(self.branching, writer, self._limits) if self.branching else None
+        work = Assignment(writer, transcript, request, choice, branches)
+        task = asyncio.create_task(self._run(work), name=turn.id)
         self._tasks[turn.id] = task
 
     def cancel(self, turn: Turn, principal: str | None) -> None:
@@ -72,17 +81,19 @@ class TurnRunner:
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
 
-    async def _run(
-        self, writer: TurnWriter, transcript: Transcript, request: TurnRequest, choice: ModelChoice | None
-    ) -> None:
+    async def _run(self, work: Assignment) -> None:
         """The turn's whole life."""
-        turn = writer.turn
+        writer, turn = work.writer, work.writer.turn
         turn.begun = True
+        OWN_SANDBOX.set(turn.sandbox_id)
         try:
-            ending = await self._work(writer, transcript, request, choice)
+            ending = await self._work(work)
             turn.cancelling = True  # it is ending: a cancel that comes now must not break that off
             await writer.settle()
+            if work.branches is not None:
+                await work.branches.close()
             writer.end(ending)
+            writer.sandbox.turn_ended(turn.id)
             self._agents.remember(turn.sandbox_id, writer.past)
         except Exception:
             log.exception("the end of %s could not be recorded", turn.id)
@@ -94,19 +105,17 @@ class TurnRunner:
             self._tasks.pop(turn.id, None)
             self._on_end(turn)
 
-    async def _work(
-        self, writer: TurnWriter, transcript: Transcript, request: TurnRequest, choice: ModelChoice | None
-    ) -> Ending:
+    async def _work(self, work: Assignment) -> Ending:
         """Let the agent work, within the turn's time; whatever it raises is made an ending."""
-        turn = writer.turn
+        turn = work.writer.turn
         deadline = asyncio.timeout_at(turn.deadline)
         try:
             if turn.cancelling:  # before the task had its first step
                 return _cancelled(turn)
             async with deadline:
-                return await self._agents.run(writer, transcript, request, choice, self._models())
+                return await self._agents.run(work, self._models())
         except Exception as error:  # noqa: BLE001  # each becomes the turn's recorded end, unknown ones are logged
-            return _ending_of(error, turn, request, self._limits, expired=deadline.expired())
+            return _ending_of(error, turn, work.request, self._limits, expired=deadline.expired())
         except asyncio.CancelledError:
             return _cancelled(turn)
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,9 +21,9 @@ from .approval import Decision
 from .event_log import EventLog
 from .limits import TurnLimits, TurnRequest, check_request
 from .models import available, choose, default_model
-from .ports import Sandbox, Transcript
+from .ports import Branches, Branching, Sandbox, Transcript
 from .register import TurnRegister, recorded_summary
-from .runner import TurnRunner
+from .runner import OWN_SANDBOX, TurnRunner
 from .turn import Turn
 
 
@@ -74,6 +74,10 @@ class ChatService:
         """Import what a model needs, in a thread, if the default is a model: the first turn does not wait for it."""
         self._agents.warm(self.default_model, self._env)
 
+    def enable_branches(self, branches: Branches, close: Callable[[str, str], Awaitable[None]]) -> None:
+        """From now on agents may fork. ``close`` ends a sandbox of a tenant, by their ids."""
+        self._runner.branching = Branching(branches, close)
+
     def start(self, sandbox: Sandbox, transcript: Transcript, request: TurnRequest, principal: str) -> Turn:
         """Start a turn and return at once; ``turn.events()`` tells what it does.
 
@@ -81,15 +85,11 @@ class ChatService:
         sandbox runs (``details["turn_id"]``), GoneError when the service is closing.
         """
         if self._closed:
-            raise GoneError("the service is shutting down", reason="shutdown")
+            raise GoneError("The service is shutting down.", reason="shutdown")
         check_request(request, self._limits)
         name = request.model or self.default_model
         choice = choose(name, self._env)
-        if (running := self._register.running(sandbox.id)) is not None:
-            raise ConflictError(
-                f"turn {running.id} is running in this sandbox: wait for its end or cancel it",
-                turn_id=running.id,
-            )
+        self._check_idle(sandbox.id)
         seconds = request.timeout_seconds or self._limits.timeout_seconds
         turn = Turn(
             id=f"turn_{self._new_hex()}",
@@ -131,6 +131,19 @@ class ChatService:
         """A person's answer to an approval-request. Raises NotFoundError, and ConflictError for a second answer."""
         self.turn(sandbox_id, turn_id).approvals.decide(tool_call_id, Decision(approved, principal))
 
+    def check_no_turn(self, sandbox_id: str) -> None:
+        """Raise ConflictError while a turn runs in this sandbox, unless it is that turn itself that asks.
+
+        For a merge or a rewind: meanwhile the sandbox's state and notebook are its turn's.
+        """
+        if OWN_SANDBOX.get() != sandbox_id:
+            self._check_idle(sandbox_id)
+
+    def notebook_changed(self, sandbox_id: str) -> None:
+        """Its notebook was rewound or merged into: let go of earlier turns; the next one reads the notebook."""
+        self._register.forget(sandbox_id)
+        self._agents.forget(sandbox_id)
+
     async def forget(self, sandbox_id: str) -> None:
         """The sandbox is closing: end its turn, and let go of everything held for it. Idempotent."""
         running = self._register.running(sandbox_id)
@@ -147,6 +160,13 @@ class ChatService:
             self._runner.cancel(turn, None)
         await self._runner.settle()
         await self._agents.aclose()
+
+    def _check_idle(self, sandbox_id: str) -> None:
+        if (running := self._register.running(sandbox_id)) is not None:
+            raise ConflictError(
+                f"Turn {running.id} is running in this sandbox. Wait for its end or cancel it.",
+                turn_id=running.id,
+            )
 
     def _model_names(self) -> tuple[str, ...]:
         return tuple(model["name"] for model in self.available_models())

@@ -1,7 +1,8 @@
 """The tools of the agent: what a model may do in the sandbox. Imports pydantic-ai, as ``agent`` does.
 
 Whatever changes something runs as a cell, so that the notebook shows it and repeats it: a file is written by a
-bash cell. Reading goes past the notebook. A tool's docstring is what the model is told of it.
+bash cell. Reading goes past the notebook. A tool's docstring is what the model is told of it. Tools for branches
+are in ``branch_tools``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pydantic_ai.messages import UserContent
 
 from ..errors import ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError, TooLargeError
 from ..protocol.states import Language
+from .branch import Branch
 from .observation import Observed, shorten
 from .ports import FileEntry, Workspace
+from .turn_branches import TurnBranches
 from .writer import TurnWriter
 
 _DENIED = "The person did not approve this run, so it did not happen. Ask what they want instead."
@@ -36,10 +39,11 @@ _REFUSALS = (ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError,
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What the tools of one turn work with. ``workspace`` is the sandbox's files."""
+    """What the tools of one turn work with. ``workspace`` is the sandbox's files; no ``branches``: it cannot fork."""
 
     writer: TurnWriter
     workspace: Workspace
+    branches: TurnBranches | None
     sees_images: bool
     egress: bool
     result_characters: int
@@ -55,7 +59,7 @@ async def run_code(
     language: Language = "python",
 ) -> ToolResult:
     """Run a cell in the notebook and get its outputs. Python state persists; bash is a fresh process each time."""
-    return await _run(ctx, code, language)
+    return await run_cell(ctx, code, language)
 
 
 async def write_file(
@@ -64,7 +68,7 @@ async def write_file(
     text: str,
 ) -> ToolResult:
     """Write a text file, with the directories above it. It is recorded as a bash cell of the notebook."""
-    result = await _run(ctx, _writing_cell(path, text), "bash")
+    result = await run_cell(ctx, _writing_cell(path, text), "bash")
     return f"Wrote {len(text.encode())} bytes to {path}." if result == "(no output)" else result
 
 
@@ -76,7 +80,7 @@ async def read_file(ctx: Context, path: Annotated[str, Field(description="Relati
     except _REFUSALS as error:
         raise ToolFailed(error.message) from error
     if b"\0" in head:
-        raise ToolFailed(f"{path} is not a text file ({size:,} bytes): read it with code")
+        raise ToolFailed(f"{path} is not a text file ({size:,} bytes). Read it with code.")
     text = head.decode(errors="replace")
     if size <= len(head) and len(text) <= limit:
         return text or "(the file is empty)"
@@ -104,22 +108,24 @@ async def install_packages(
     """Install Python packages with pip into the sandbox. Only where the sandbox has a network."""
     for package in packages:
         if not _REQUIREMENT.fullmatch(package.strip()):
-            raise ToolFailed(f"{package!r} is not the name of a package; options and addresses are not taken")
+            raise ToolFailed(f"{package!r} is not the name of a package; options and addresses are not taken.")
     if not packages:
-        raise ToolFailed("name at least one package")
+        raise ToolFailed("Name at least one package.")
     if not ctx.deps.egress:
         raise ToolFailed(_NO_NETWORK.format(packages=", ".join(packages)))
     wanted = " ".join(shlex.quote(package.strip()) for package in packages)
-    return await _run(ctx, f"%pip install --quiet --disable-pip-version-check {wanted}", "python")
+    return await run_cell(ctx, f"%pip install --quiet --disable-pip-version-check {wanted}", "python")
 
 
-async def _run(ctx: Context, code: str, language: Language) -> ToolResult:
+async def run_cell(ctx: Context, code: str, language: Language, branch: Branch | None = None) -> ToolResult:
+    """Ask for a person's yes where the turn asks, run the cell, and give what the model may see of it."""
     writer = ctx.deps.writer
     tool_call_id = ctx.tool_call_id or f"call_{ctx.run_step}"
-    decision = await writer.approval(code, language, tool_call_id)
+    decision = await writer.approval(code, language, tool_call_id, branch)
     if decision is not None and not decision.approved:
         return _DENIED
-    return _told(await writer.run(code, language, tool_call_id, decision), sees_images=ctx.deps.sees_images)
+    observed = await writer.run(code, language, tool_call_id, decision, branch)
+    return _told(observed, sees_images=ctx.deps.sees_images)
 
 
 def _told(observed: Observed, *, sees_images: bool) -> ToolResult:

@@ -2,14 +2,15 @@
 
 Only chunk types of the SDK's major 5 are used, because its parsers refuse what they do not know. A cell of code is
 a dynamic tool call named ``run_code``; its outputs come live as transient ``data-cell-output`` parts and once
-more, together, as the tool's output. One encoder serves one stream, read from the turn's first event.
+more, together, as the tool's output. What is done with branches comes as ``data-branch`` parts. One encoder serves
+one stream, read from the turn's first event.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .events import SSE, ChatEvent, encode
+from .events import SSE, ChatEvent, encode, run_arguments
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 
@@ -45,6 +46,8 @@ class VercelStream:
                 return [{"type": "data-cell-output", "data": data, "transient": True}]
             case "cell-end":
                 return self._cell_ended(data)
+            case "branch-fork" | "branch-compare" | "branch-merge" | "branch-close":
+                return [{"type": "data-branch", "data": {"event": event.type, **data}}]
             case "usage":
                 return [{"type": "message-metadata", "messageMetadata": {"usage": data}}]
             case "turn-error":
@@ -57,7 +60,7 @@ class VercelStream:
     def _cell_started(self, data: dict[str, Any]) -> list[dict[str, Any]]:
         cell_id = data["cell_id"]
         if data["cell_type"] == "markdown":
-            if data["role"] == "user":
+            if data["role"] != "assistant":  # the user's is known; a branch's line comes as data-branch
                 return []
             self._markdown.add(cell_id)
             return [{"type": "text-start", "id": cell_id}]
@@ -68,7 +71,7 @@ class VercelStream:
             {
                 "type": "tool-input-available",
                 **call,
-                "input": {"code": data["source"], "language": data["language"]},
+                "input": run_arguments(data),
             },
         ]
 

@@ -1,21 +1,24 @@
 """What a turn does becomes cells of the notebook and events of the stream, both from here and in one order.
 
 Agents (``direct``, ``agent``) call ``text`` and ``run``; they know neither transcript nor events. Code cells are
-recorded by the sandbox's observer, under the id that is chosen here; markdown cells are recorded here. What is
-told to a client has been recorded before.
+recorded by the sandbox's observer (a branch's, in the branch's own notebook), under the id that is chosen here;
+markdown cells are recorded here. What is told to a client has been recorded before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..protocol.provenance import Provenance
 from ..protocol.states import CellRole, Language
 from ..sandboxes.execution import Execution, ExecutionRequest, ExecutionResult
 from .approval import Decision
+from .branch import Branch
 from .event_log import EventLog
+from .events import EventType
 from .history import PastRun, PastText, PastTurn
 from .limits import TurnLimits
 from .observation import Observation, Observed
@@ -26,7 +29,9 @@ log = logging.getLogger(__name__)
 
 
 class TurnWriter:
-    """The one writer of a turn. Not for use by two tasks at once, except ``settle`` after the agent has stopped."""
+    """The one writer of a turn. Only ``run`` may be called by several tasks at once, each for a branch of its own;
+    ``settle`` comes after the agent has stopped.
+    """
 
     def __init__(
         self,
@@ -45,8 +50,8 @@ class TurnWriter:
         self._begun = False
         self._text_cell: str | None = None
         self._text: list[str] = []
-        self._execution: Execution | None = None
-        self._running: asyncio.Task[Observed] | None = None
+        self._running: dict[asyncio.Task[Observed], Execution] = {}
+        self._asking = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<TurnWriter of {self.turn.id}>"
@@ -95,20 +100,39 @@ class TurnWriter:
         self.text(text)
         self.end_text()
 
+    def note(self, event: EventType, told: Mapping[str, Any], text: str) -> None:
+        """A line of the notebook that says what was done with branches, and its event."""
+        self.end_text()
+        turn = self.turn
+        cell_id = self._transcript.add_markdown(turn.id, "tool", text, operator=turn.operator, model=turn.model_record)
+        turn.log.append(event, {**told, "cell_id": cell_id})
+        _markdown_started(turn.log, cell_id, "tool", text)
+        _markdown_ended(turn.log, cell_id)
+        self.past.steps.append(PastText(text))
+
     def used(self, usage: Usage) -> None:
         """What the model has used until now, over the whole turn."""
         if usage != self.turn.usage:
             self.turn.usage = usage
             self.turn.log.append("usage", usage.as_dict())
 
-    async def approval(self, source: str, language: Language, tool_call_id: str) -> Decision | None:
-        """Wait for a person's yes or no; None when this turn does not ask. A no is said in the notebook."""
+    async def approval(
+        self, source: str, language: Language, tool_call_id: str, branch: Branch | None = None
+    ) -> Decision | None:
+        """Wait for a person's yes or no; None when this turn does not ask. A no is said in the notebook.
+
+        One question at a time, also when runs of several branches wait.
+        """
         self.end_text()
         if self.turn.approve != "ask":
             return None
+        async with self._asking:
+            return await self._ask(source, language, tool_call_id, branch)
+
+    async def _ask(self, source: str, language: Language, tool_call_id: str, branch: Branch | None) -> Decision:
         future = self.turn.approvals.open(tool_call_id)
         try:
-            request = {"tool_call_id": tool_call_id, "source": source, "language": language}
+            request = {"tool_call_id": tool_call_id, "source": source, "language": language} | _in_branch(branch)
             self.turn.log.append("approval-request", request)
             decision = await future
         finally:
@@ -119,15 +143,22 @@ class TurnWriter:
             self.say(f"*Not run, because {decision.by} did not approve it:*\n\n{fenced(source, language)}")
         return decision
 
-    async def run(self, code: str, language: Language, tool_call_id: str, decision: Decision | None = None) -> Observed:
-        """Run code in the sandbox as a cell and tell its outputs as they come.
+    async def run(
+        self,
+        code: str,
+        language: Language,
+        tool_call_id: str,
+        decision: Decision | None = None,
+        branch: Branch | None = None,
+    ) -> Observed:
+        """Run code in the sandbox, or in a branch of it, as a cell, and tell its outputs as they come.
 
         When the caller is cancelled, the run goes on until ``settle`` interrupts it, so that its end is recorded.
         """
         self.end_text()
         cell_id = self._transcript.new_cell_id()
-        execution = await self.sandbox.execute(self._request(code, language, tool_call_id, cell_id, decision))
-        self._execution = execution
+        sandbox = branch.sandbox if branch else self.sandbox
+        execution = await sandbox.execute(self._request(code, language, tool_call_id, cell_id, decision))
         started = {
             "cell_id": cell_id,
             "cell_type": "code",
@@ -136,24 +167,26 @@ class TurnWriter:
             "language": language,
             "tool_call_id": tool_call_id,
         }
-        self.turn.log.append("cell-start", started)
-        self._running = asyncio.create_task(self._follow(execution), name=f"{self.turn.id}-{cell_id}")
-        return await asyncio.shield(self._running)
+        self.turn.log.append("cell-start", started | _in_branch(branch))
+        running = asyncio.create_task(self._follow(execution, branch), name=f"{self.turn.id}-{cell_id}")
+        self._running[running] = execution
+        running.add_done_callback(self._running.pop)
+        running.add_done_callback(_log_failure)
+        return await asyncio.shield(running)
 
     async def settle(self) -> None:
         """End the code that still runs after the agent was stopped, and wait for its end, with a bound."""
-        running, execution = self._running, self._execution
-        if running is None or execution is None:
+        running = dict(self._running)
+        if not running:
             return
-        if not running.done():
+        for execution in running.values():
             execution.cancel()
-            await asyncio.wait({running}, timeout=self._limits.stop_grace_seconds)
-        if not running.done():
-            running.cancel()
-            await asyncio.wait({running})
+        _, late = await asyncio.wait(running, timeout=self._limits.stop_grace_seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
             self.say("*The code did not stop when it was interrupted. It may still run in the kernel.*")
-        elif not running.cancelled() and (error := running.exception()) is not None:
-            log.info("%s: its last run ended with an error", self.turn.id, exc_info=error)
 
     def end(self, ending: Ending) -> None:
         """The last record and the last events: afterwards the turn is over."""
@@ -186,7 +219,7 @@ class TurnWriter:
         left = max(turn.deadline - self._loop_time(), 0.0) + self._limits.stop_grace_seconds / 2
         return ExecutionRequest(code, language, left, provenance, cell_id)
 
-    async def _follow(self, execution: Execution) -> Observed:
+    async def _follow(self, execution: Execution, branch: Branch | None) -> Observed:
         """Pass the outputs on to the stream and to the model's view of them, until the run has ended."""
         cell_id = execution.cell_id
         observation = Observation(self._limits.result_characters)
@@ -202,7 +235,8 @@ class TurnWriter:
             observed = observation.finish(result, [notice.message for notice in execution.notices])
             request = execution.request
             call_id = request.provenance.tool_call_id or cell_id
-            self.past.steps.append(PastRun(request.code, request.language, observed.text, call_id))
+            name = branch.name if branch else None
+            self.past.steps.append(PastRun(request.code, request.language, observed.text, call_id, name))
             return observed
         finally:
             self.turn.log.append("cell-end", {"cell_id": cell_id} | _how_it_ended(result))
@@ -214,6 +248,16 @@ def _markdown_started(log: EventLog, cell_id: str, role: CellRole, source: str) 
 
 def _markdown_ended(log: EventLog, cell_id: str) -> None:
     log.append("cell-end", {"cell_id": cell_id, "status": "ok"})
+
+
+def _log_failure(task: asyncio.Task[Observed]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("%s ended with an error", task.get_name(), exc_info=error)
+
+
+def _in_branch(branch: Branch | None) -> dict[str, Any]:
+    """What events of a run in a branch say in addition."""
+    return {"branch": branch.as_dict()} if branch else {}
 
 
 def _tell_end(turn: Turn, ending: Ending, usage: dict[str, int] | None) -> None:

@@ -14,8 +14,6 @@ from ..chat.turn import Turn
 from ..errors import InvalidArgumentError
 from ..protocol.requests import Approval, ChatMessage, Nothing
 from ..protocol.responses import TurnInfo, TurnList
-from ..sandboxes.background import BackgroundWork
-from ..sandboxes.sandbox import Sandbox
 from ..transcripts.transcript import title_of
 from .authorization import authorized
 from .notebook import TranscriptHandler
@@ -23,15 +21,6 @@ from .streaming import StreamingHandler
 
 MAX_SEQ_DIGITS = 15
 KEEP_ALIVE_SECONDS = 15.0
-
-
-keeping = BackgroundWork("states after turns")
-
-
-async def keep_state_after(turn: Turn, sandbox: Sandbox) -> None:
-    """Have the state after the turn kept. Whoever is told of the turn's end is told after this has begun."""
-    await turn.wait()
-    sandbox.turn_ended(turn.id)
 
 
 class TurnStreamHandler(StreamingHandler, TranscriptHandler):
@@ -105,8 +94,6 @@ class ChatHandler(TurnStreamHandler):
         turn = services.chat.start(sandbox, transcript, request, self.who.principal)
         if sandbox.title is None and (title := title_of(message.message)) is not None:
             services.sandboxes.update(self.who.tenant.id, sandbox_id, title=title)
-        if sandbox.checkpoints.most:
-            keeping.begin(keep_state_after(turn, sandbox))
         await self.follow(turn, dialect)
 
 

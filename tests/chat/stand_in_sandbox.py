@@ -44,12 +44,14 @@ class StandInFiles:
 
 class StandInSandbox:
     id = "sbx_" + "0" * 32
+    tenant_id = "tenant"
     egress = False
 
     def __init__(self, kernel: KernelManager, root: Path, observer: ExecutionObserver) -> None:
         self.files = StandInFiles(root)
         self.requests: list[ExecutionRequest] = []
         self.interrupts = 0
+        self.ended_turns: list[str] = []
         self._kernel = kernel
         self._observer = observer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,6 +77,9 @@ class StandInSandbox:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return execution
+
+    def turn_ended(self, turn_id: str) -> None:
+        self.ended_turns.append(turn_id)
 
     def _cancel(self, _: Execution) -> None:
         self.interrupts += 1

@@ -47,6 +47,14 @@ async def test_readers_that_come_back_with_their_seq_miss_nothing_and_read_nothi
     assert whole[-1].type == "turn-end"
 
 
+async def test_the_sandbox_is_told_of_the_end_of_each_turn_so_that_it_can_keep_the_state(chat):
+    first, second = chat.start("print(1)"), None
+    await first.wait()
+    second = chat.start("1/0")
+    await second.wait()
+    assert chat.sandbox.ended_turns == [first.id, second.id]
+
+
 async def test_two_readers_read_the_same(chat):
     turn = chat.start("print(1)")
     first, second = await asyncio.gather(everything(turn), everything(turn))

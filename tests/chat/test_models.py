@@ -48,14 +48,14 @@ def test_a_server_of_ones_own_needs_no_key_and_has_none_of_openais_models():
 @pytest.mark.parametrize(
     ("name", "env", "said"),
     [
-        ("anthropic:claude", {}, "set ANTHROPIC_API_KEY"),
-        ("openai:gpt", {}, "set OPENAI_API_KEY, or OPENAI_BASE_URL"),
-        ("groq:llama", {}, "set GROQ_API_KEY"),
-        ("google-gla:gemini", {}, "set GOOGLE_API_KEY"),
-        ("anthropic:claude", {"ANTHROPIC_API_KEY": " "}, "set ANTHROPIC_API_KEY"),
+        ("anthropic:claude", {}, "Set ANTHROPIC_API_KEY"),
+        ("openai:gpt", {}, "Set OPENAI_API_KEY, or OPENAI_BASE_URL"),
+        ("groq:llama", {}, "Set GROQ_API_KEY"),
+        ("google-gla:gemini", {}, "Set GOOGLE_API_KEY"),
+        ("anthropic:claude", {"ANTHROPIC_API_KEY": " "}, "Set ANTHROPIC_API_KEY"),
         ("anthropic", ANTHROPIC, "anthropic:<the model's name>"),
-        ("acme:one", {}, "unknown model 'acme:one'"),
-        ("", {}, "unknown model ''"),
+        ("acme:one", {}, "no model 'acme:one'"),
+        ("", {}, "no model ''"),
     ],
 )
 def test_a_model_that_cannot_work_is_refused_with_what_to_set(name, env, said):
