@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripted_events import CUT, HOLD, Event, nothing_differs
 from tornado import httpserver, iostream, netutil, web
 
 PAGE = Path(__file__).parents[2] / "podflare_nb" / "static" / "chat"
@@ -42,50 +43,6 @@ TEMPLATES = [
         "state": "ready",
     },
 ]
-
-Event = dict[str, Any]
-HOLD = {"type": "hold", "data": {}}
-"""In a script: the turn waits here until the test calls ``release``."""
-CUT = {"type": "cut", "data": {}}
-"""In a script: the connection is torn here; the turn itself goes on."""
-
-
-def code(cell: str, source: str, *outputs: Event, status: str = "ok", count: int = 1) -> list[Event]:
-    """The events of one code cell."""
-    start = {"cell_id": cell, "cell_type": "code", "role": "tool", "source": source, "language": "python"}
-    if source.startswith("%%bash"):
-        start["language"] = "bash"
-    return [
-        {"type": "cell-start", "data": start},
-        *(output(cell, one) for one in outputs),
-        {"type": "cell-end", "data": {"cell_id": cell, "status": status, "execution_count": count}},
-    ]
-
-
-def output(cell: str, one: Event) -> Event:
-    """One output in a cell that runs; holds and cuts pass through."""
-    return one if "type" in one else {"type": "cell-output", "data": {"cell_id": cell, "output": one}}
-
-
-def says(cell: str, *pieces: str) -> list[Event]:
-    """The events of an assistant's markdown, piece by piece."""
-    start = {"cell_id": cell, "cell_type": "markdown", "role": "assistant", "source": ""}
-    return [
-        {"type": "cell-start", "data": start},
-        *({"type": "text-delta", "data": {"cell_id": cell, "text": piece}} for piece in pieces),
-        {"type": "cell-end", "data": {"cell_id": cell, "status": "ok"}},
-    ]
-
-
-def display(**data: Any) -> Event:
-    """A display of one or more MIME types; ``text_html`` stands for text/html."""
-    bundle = {name.replace("_", "/", 1): value for name, value in data.items()}
-    return {"output_type": "display_data", "data": bundle, "metadata": {}}
-
-
-def stream(text: str, name: str = "stdout") -> Event:
-    """Text on a stream."""
-    return {"output_type": "stream", "name": name, "text": text}
 
 
 @dataclass
@@ -126,6 +83,38 @@ class Sandbox:
     files: dict[str, bytes] = field(default_factory=dict)
     state: str = "ready"
     end: dict[str, str] | None = None
+    parent: "Sandbox | None" = None
+    forked_at_turn: str | None = None
+    merged_into: str | None = None
+    checkpoints: int = 0
+
+    @property
+    def forked_from(self) -> dict[str, Any] | None:
+        if self.parent is None:
+            return None
+        return {"sandbox_id": self.parent.id, "turn_id": self.forked_at_turn, "at": STAMP}
+
+    @property
+    def first(self) -> "Sandbox":
+        return self if self.parent is None else self.parent.first
+
+    def branch(self) -> dict[str, Any]:
+        """The sandbox as the tree of its family tells it."""
+        told = self.info()
+        cells = len(self.notebook()["cells"]) if self.state == "ready" else None
+        return {
+            "id": self.id, "forked_from": self.forked_from, "state": told["state"], "created_at": STAMP,
+            "ended_at": self.end and STAMP, "end_reason": self.end and self.end["reason"],
+            "merged_into": self.merged_into, "title": told["title"], "n_cells": cells,
+        }  # fmt: skip
+
+    def kept(self) -> list[dict[str, Any]]:
+        """The turns that it can be rewound to."""
+        over = [turn for turn in self.turns if turn.status != "running"]
+        return [
+            {"turn_id": turn.turn_id, "at": STAMP, "private_bytes": 900_000}
+            for turn in (over[-self.checkpoints :] if self.checkpoints else [])
+        ]
 
     def info(self) -> dict[str, Any]:
         busy = any(turn.status == "running" for turn in self.turns)
@@ -133,6 +122,7 @@ class Sandbox:
             "id": self.id, "state": "busy" if busy and self.state == "ready" else self.state,
             "template": self.template, "created_at": STAMP, "expires_at": STAMP, "last_active_at": STAMP,
             "labels": {}, "limits": {}, "end": self.end, "title": self.turns[0].message if self.turns else None,
+            "forked_from": self.forked_from, "merged_into": self.merged_into, "checkpoints": self.checkpoints,
         }  # fmt: skip
 
     def notebook(self) -> dict[str, Any]:
@@ -173,6 +163,9 @@ class FakeService:
         self.models: list[dict[str, str]] = [{"name": "direct", "label": "Direct"}]
         self.sent: list[dict[str, Any]] = []
         self.approvals: list[dict[str, Any]] = []
+        self.forked: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+        self.difference: dict[str, Any] = nothing_differs()
         self.open_keys = True
         self.refuse: dict[str, tuple[int, dict[str, Any]]] = {}
         self.url = ""
@@ -192,6 +185,18 @@ class FakeService:
     def close(self, sandbox: Sandbox, reason: str = "idle_timeout") -> None:
         sandbox.state = "closed"
         sandbox.end = {"reason": reason, "message": "It was idle for 30 minutes.", "at": STAMP}
+
+    def fork(self, parent: Sandbox) -> Sandbox:
+        child = self.add(parent.template)
+        child.parent, child.turns, child.files = parent, list(parent.turns), dict(parent.files)
+        child.forked_at_turn = parent.turns[-1].turn_id if parent.turns else None
+        return child
+
+    def merge(self, parent: Sandbox, winner: Sandbox) -> None:
+        parent.turns, parent.files = list(winner.turns), dict(winner.files)
+        self.close(winner, "merged")
+        winner.merged_into = parent.id
+        winner.end = {"reason": "merged", "message": f"{winner.id} was merged into {parent.id}.", "at": STAMP}
 
     async def play(self, turn: Turn) -> None:
         """Runs a turn's script to its end."""
@@ -310,7 +315,9 @@ class Sandboxes(Handler):
 
     def post(self) -> None:
         asked = json.loads(self.request.body)
-        self.write(self.service.add(asked.get("template", "python-datasci")).info())
+        sandbox = self.service.add(asked.get("template", "python-datasci"))
+        sandbox.checkpoints = asked.get("checkpoints", 0)
+        self.write(sandbox.info())
 
 
 class OneSandbox(Handler):
@@ -320,6 +327,41 @@ class OneSandbox(Handler):
     def delete(self, sandbox_id: str) -> None:
         self.service.close(self.sandbox(sandbox_id), "closed")
         self.set_status(204)
+
+
+class Fork(Handler):
+    def post(self, sandbox_id: str) -> None:
+        asked = json.loads(self.request.body)
+        self.service.forked.append(asked)
+        children = [self.service.fork(self.sandbox(sandbox_id)).id for _ in range(asked["n"])]
+        self.write({"children": children, "warnings": self.service.warnings, "failures": []})
+
+
+class Merge(Handler):
+    def post(self, parent_id: str, winner_id: str) -> None:
+        self.service.merge(self.sandbox(parent_id), self.sandbox(winner_id))
+        self.set_status(204)
+
+
+class Diff(Handler):
+    def post(self, sandbox_id: str) -> None:  # noqa: ARG002 - what differs is the script's to say
+        self.write(self.service.difference)
+
+
+class Rewind(Handler):
+    def post(self, sandbox_id: str) -> None:
+        sandbox, turn_id = self.sandbox(sandbox_id), json.loads(self.request.body)["turn_id"]
+        branch = self.service.fork(sandbox)
+        at = [turn.turn_id for turn in sandbox.turns].index(turn_id)
+        sandbox.turns = sandbox.turns[: at + 1]
+        self.write({"sandbox_id": sandbox.id, "turn_id": turn_id, "branch": branch.id})
+
+
+class Branches(Handler):
+    def get(self, sandbox_id: str) -> None:
+        sandbox = self.sandbox(sandbox_id)
+        family = [each.branch() for each in self.service.sandboxes.values() if each.first is sandbox.first]
+        self.write({"branches": family, "checkpoints": sandbox.kept()})
 
 
 class Notebook(Handler):
@@ -392,13 +434,17 @@ class Page(web.RequestHandler):
 
 def application(service: FakeService, prefix: str) -> web.Application:
     one, parts = r"/sandboxes/(sbx_[0-9a-f]{32})", {"service": service}
+    branches = [
+        (one + r"/fork", Fork), (one + r"/merge_into/(sbx_[0-9a-f]{32})", Merge), (one + r"/diff", Diff),
+        (one + r"/rewind", Rewind), (one + r"/branches", Branches),
+    ]  # fmt: skip
     api = [
         (r"/capabilities", Capabilities), (r"/templates", Templates), (r"/sandboxes", Sandboxes), (one, OneSandbox),
         (one + r"/notebook(\.\w+)?", Notebook), (one + r"/chat", Chat), (one + r"/chat/(\w+)/events", Events),
         (one + r"/chat/(\w+)/(cancel|approve)", Steer), (one + r"/files/(.*)", Files),
     ]  # fmt: skip
     return web.Application(
-        [(f"{prefix}/podflare/v1{path}", handler, parts) for path, handler in api]
+        [(f"{prefix}/podflare/v1{path}", handler, parts) for path, handler in [*api, *branches]]
         + [(f"{prefix}/podflare", Page), (f"{prefix}/podflare/static/(.*)", Assets, {"path": PAGE})],
         log_function=lambda _: None,
     )

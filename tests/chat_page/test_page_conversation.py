@@ -3,8 +3,9 @@
 import re
 
 from chat_page import ask, open_page, outputs, send
-from fake_service import CUT, HOLD, KEY, FakeService, code, says, stream
+from fake_service import KEY, FakeService
 from playwright.sync_api import Page, expect
+from scripted_events import CUT, HOLD, code, says, stream
 
 WRITES_ON = re.compile(r"running")
 

@@ -5,8 +5,9 @@ The negative control is the last test: the same browser, without the page's sani
 
 import pytest
 from chat_page import ask, open_page
-from fake_service import FakeService, code, display, says, stream
+from fake_service import FakeService
 from playwright.sync_api import BrowserContext, Page, expect
+from scripted_events import code, display, says, stream
 
 HIT = "window.__hit=1"
 SVG = f"<svg xmlns='http://www.w3.org/2000/svg' onload='{HIT}'><script>{HIT}</script></svg>"

@@ -1,8 +1,9 @@
 """The page's frame: sandboxes, keys, sizes, colours. Scripted service."""
 
 from chat_page import ask, open_page, send
-from fake_service import HOLD, FakeService, code, display, stream
+from fake_service import FakeService
 from playwright.sync_api import Browser, Page, expect
+from scripted_events import HOLD, code, display, stream
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 

@@ -3,8 +3,9 @@
 import re
 
 from chat_page import ask, open_page, outputs
-from fake_service import FakeService, code, display, says, stream
+from fake_service import FakeService
 from playwright.sync_api import Page, expect
+from scripted_events import code, display, says, stream
 
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAYAAACNMs+9AAAAFUlEQVR42mNk+M9Qz0AEYBxVSF+FAP5FDvcfRYWgAAAAAElFTkSuQmCC"
 TABLE = '<div><style scoped>.dataframe{color:red}</style><table border="1" class="dataframe"><thead><tr style="text-align: right;"><th></th><th>n</th></tr></thead><tbody><tr><th>0</th><td>41</td></tr></tbody></table><p>1 rows</p></div>'  # noqa: E501 - as pandas writes it

@@ -1,6 +1,7 @@
-"""The main job on the page, against the real service and a real kernel: load a CSV, plot it, see the picture."""
+"""The main jobs on the page, against the real service and real kernels: a CSV plotted, a run stopped, branches."""
 
 import json
+import re
 
 import nbformat
 from chat_page import open_page, outputs, send
@@ -48,3 +49,47 @@ def test_a_long_run_is_stopped_from_the_page_and_the_kernel_lives_on(page: Page,
 
     send(page, "print(kept + 1)")
     expect(outputs(page)).to_have_text("42", timeout=KERNEL_MS)
+
+
+def test_a_sandbox_is_forked_compared_merged_and_rewound(page: Page, service):
+    open_page(page, f"{service.url}?token={service.key}")
+    page.get_by_role("button", name="New sandbox from a template").click()
+    page.get_by_role("menuitem", name="With options").click()
+    page.get_by_role("dialog").get_by_label("Turns to keep").press("Enter")
+    expect(page.locator(".title-detail")).to_contain_text("ready", timeout=KERNEL_MS)
+    run(page, "limit = 60", 1)
+    run(page, "wettest = 90", 2)
+    expect(page.get_by_role("button", name="Rewind to here")).to_have_count(1)
+
+    page.get_by_role("button", name="Branches", exact=True).click()
+    panel = page.get_by_role("complementary", name="Branches of the sandbox")
+    panel.get_by_role("button", name="Fork").click()
+    page.get_by_role("menuitem", name="One branch").click()
+    panel.get_by_role("link", name="Branch 1").click(timeout=KERNEL_MS)
+    expect(page.locator(".title-detail")).to_contain_text("Branch 1")
+    expect(page.locator(".cell-code")).to_have_count(2)
+    run(page, "limit = 63.5; open('limit.txt', 'w').write('63.5')", 3)
+
+    panel.get_by_role("button", name="Compare Main with Branch 1").click()
+    dialog = page.get_by_role("dialog")
+    values = dialog.get_by_role("row").filter(has_text="limit").first.get_by_role("cell")
+    expect(values).to_have_text([re.compile("63.5"), re.compile("60")], timeout=KERNEL_MS)
+    expect(dialog.get_by_role("table", name="Files").get_by_role("row")).to_contain_text("limit.txt")
+    dialog.get_by_role("button", name="Keep Branch 1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Merge").click()
+    expect(panel.get_by_role("link", name="Branch 1")).to_contain_text("merged into Main", timeout=KERNEL_MS)
+    expect(page.locator(".cell-code")).to_have_count(3)
+    run(page, "print(limit, open('limit.txt').read())", 4)
+    expect(outputs(page)).to_have_text("63.5 63.5")
+
+    page.get_by_role("button", name="Rewind to here").first.click()
+    expect(page.locator(".cell-code")).to_have_count(1, timeout=KERNEL_MS)
+    run(page, "import os; print(limit, 'wettest' in dir(), os.path.exists('limit.txt'))", 2)
+    expect(outputs(page)).to_have_text("60 False False")
+
+
+def run(page: Page, message: str, cells: int) -> None:
+    """Send a message and wait until the notebook has so many cells of code, all of them done."""
+    send(page, message)
+    expect(page.locator(".cell-code:not([data-status=running])")).to_have_count(cells, timeout=KERNEL_MS)
+    expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=KERNEL_MS)

@@ -29,6 +29,7 @@ export class Conversation {
     private readonly api: Api,
     private readonly changed: () => void,
     private readonly failed: (problem: ApiError) => void,
+    private readonly branched: () => void, // the agent forked, merged or closed branches
     private readonly wait: Wait,
   ) {}
 
@@ -138,7 +139,7 @@ export class Conversation {
   private async follow(stream: AsyncGenerator<ChatEvent>, turnId: string | null, signal: AbortSignal): Promise<void> {
     let last = -1;
     let retry = FIRST_RETRY;
-    let gap = false; // the service no longer holds the turn's first events; the notebook has their cells
+    let gap = false; // the notebook has cells, at the end, that the events did not bring
     for (;;) {
       let arrived = 0;
       try {
@@ -152,6 +153,8 @@ export class Conversation {
           this.transcript.apply(turnId, event);
           this.changed();
           gap ||= event.type === "notice" && event.data["code"] === "events_dropped";
+          gap ||= event.type === "branch-merge" || event.type === "branch-close"; // what was kept is in the notebook
+          if (event.type.startsWith("branch-")) this.branched();
           if (event.type !== "turn-end") continue;
           if (gap) await this.endedMeanwhile(turnId, signal);
           return;

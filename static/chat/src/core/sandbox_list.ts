@@ -58,8 +58,8 @@ export class SandboxList {
     return sandbox;
   }
 
-  async create(template: string | null): Promise<SandboxInfo> {
-    const sandbox = await this.api.json<SandboxInfo>("POST", "/sandboxes", { json: template === null ? {} : { template } });
+  async create(asked: { template?: string; checkpoints?: number } = {}): Promise<SandboxInfo> {
+    const sandbox = await this.api.json<SandboxInfo>("POST", "/sandboxes", { json: asked });
     if (!this.find(sandbox.id)) this.sandboxes.unshift(sandbox);
     this.changed();
     return sandbox;

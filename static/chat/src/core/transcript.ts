@@ -19,11 +19,19 @@ export interface Cell {
   notices: string[]; // sentences about the run: output left out, the kernel replaced
   turnId: string | null;
   operator: string | null;
+  branch: Branch | null; // where it ran, when not in the sandbox itself
   startedAt: number | null; // milliseconds since the epoch
   endedAt: number | null;
 }
 
+// A live one has the agent's short name; one that was merged is known by its sandbox.
+export interface Branch {
+  name: string | null;
+  sandboxId: string;
+}
+
 export interface Approval {
+  branch: Branch | null;
   toolCallId: string;
   source: string;
   language: string;
@@ -87,7 +95,7 @@ export class Transcript {
         return this.change(data, (cell) => cell.notices.push(text(data["message"])));
       case "approval-request":
         turn.approval = {
-          toolCallId: text(data["tool_call_id"]), source: text(data["source"]), language: text(data["language"]) || "python",
+          branch: branchOf(data["branch"]), toolCallId: text(data["tool_call_id"]), source: text(data["source"]), language: text(data["language"]) || "python",
         };
         return null;
       case "approval-end":
@@ -127,7 +135,7 @@ export class Transcript {
       role: (text(data["role"]) || "tool") as CellRole,
       ...split(source, text(data["language"])),
       executionCount: null, status: "running", outputs: new CellOutputs(), notices: [], turnId: turn.id, operator: null,
-      startedAt: event.ts, endedAt: null,
+      branch: branchOf(data["branch"]), startedAt: event.ts, endedAt: null,
     };
     this.put(cell);
     return cell;
@@ -194,9 +202,16 @@ function cellOf(raw: NotebookCell, index: number): Cell {
     notices: [],
     turnId: own.turn_id ?? null,
     operator: own.operator ?? null,
+    branch: branchOf(own.branch),
     startedAt: time(timing["iopub.execute_input"] ?? timing["iopub.status.busy"]),
     endedAt: time(timing["shell.execute_reply"] ?? timing["iopub.status.idle"]),
   };
+}
+
+function branchOf(value: unknown): Branch | null {
+  const told = (value ?? {}) as Record<string, unknown>;
+  const sandboxId = text(told["sandbox_id"]);
+  return sandboxId === "" ? null : { name: text(told["name"]) || null, sandboxId };
 }
 
 function turnOf(info: TurnInfo): Turn {

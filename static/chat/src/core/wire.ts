@@ -45,6 +45,62 @@ export interface SandboxInfo {
   last_active_at: string | null;
   title: string | null;
   end: { reason: string; message: string; at: string } | null;
+  forked_from?: ForkedFrom | null;
+  merged_into?: string | null;
+}
+
+export interface ForkedFrom {
+  sandbox_id: string;
+  turn_id: string | null;
+  at: string;
+}
+
+// One sandbox of a family, live or over.
+export interface BranchInfo {
+  id: string;
+  forked_from: ForkedFrom | null;
+  state: SandboxState;
+  created_at: string;
+  ended_at: string | null;
+  end_reason: string | null;
+  merged_into: string | null;
+  title: string | null;
+  n_cells?: number | null;
+}
+
+export interface FamilyInfo {
+  branches: BranchInfo[]; // oldest first
+  checkpoints: { turn_id: string; at: string; private_bytes: number | null }[];
+}
+
+export interface ForkAnswer {
+  children: string[];
+  warnings: string[];
+  failures: string[];
+}
+
+export interface Value {
+  type: string;
+  shape: unknown;
+  repr: string;
+}
+
+// What differs from one sandbox to another: what only the other has is "added".
+export interface Difference {
+  files: {
+    added: { path: string; size: number }[];
+    removed: { path: string; size: number }[];
+    modified: { path: string; size: number; other_size: number }[];
+    truncated: boolean;
+  };
+  variables: {
+    added: ({ name: string } & Value)[];
+    removed: ({ name: string } & Value)[];
+    changed: { name: string; before: Value; after: Value }[];
+    unknown: string[];
+    truncated?: boolean;
+  };
+  cells: { summary: { added: number; removed: number; modified: number }; message?: string };
 }
 
 export interface TemplateInfo {
@@ -112,6 +168,7 @@ export interface NotebookCell {
       operator?: string | null;
       tool_call_id?: string | null;
       language?: string;
+      branch?: { sandbox_id: string } | null; // merged from it
     };
     execution?: Record<string, string>;
   };

@@ -31,19 +31,29 @@ class TextCellView implements CellView {
 
   constructor(private readonly role: string) {
     const user = role === "user";
-    const gutter = h("div", { class: "gutter", "aria-hidden": "true" }, user ? h("span", { class: "prompt" }, "›") : mark());
-    this.element = h("article", { class: `cell cell-${role}`, "aria-label": user ? "You" : "Answer" }, gutter, this.body);
+    const sign = user ? h("span", { class: "prompt" }, "›") : role === "tool" ? icon("branch") : mark();
+    this.element = h("article", { class: `cell cell-${role}`, "aria-label": user ? "You" : role === "tool" ? "Branches" : "Answer" },
+      h("div", { class: "gutter", "aria-hidden": "true" }, sign), this.body);
   }
 
   update(cell: Cell, _now: number, runs: ReadonlySet<string>): void {
     if (cell.source !== this.source) {
       this.source = cell.source;
       this.body.replaceChildren(markdown(cell.source, this.role === "user"));
+      if (this.role === "tool") linkSandboxes(this.body);
     }
     if (this.role === "user") shorten(this.body, runs);
     this.element.classList.toggle("writing", cell.status === "running" && this.role === "assistant");
     const onlyRuns = this.role === "user" && [...this.body.children].every((child) => child.matches(".ran"));
     this.element.hidden = (cell.source.trim() === "" && cell.status !== "running") || onlyRuns;
+  }
+}
+
+// What was done with branches names sandboxes by their long ids: here each is a link to its notebook.
+function linkSandboxes(body: HTMLElement): void {
+  for (const code of body.querySelectorAll("code")) {
+    const id = code.textContent ?? "";
+    if (/^sbx_[0-9a-f]{32}$/.test(id)) code.replaceWith(h("a", { href: `#${id}`, title: id }, "notebook"));
   }
 }
 
@@ -62,6 +72,7 @@ class CodeCellView implements CellView {
   readonly element: HTMLElement;
   private readonly count = h("span", { class: "count" });
   private readonly badge = h("span", { class: "badge" });
+  private readonly branch = h("span", { class: "branch-badge", hidden: true });
   private readonly state = h("span", { class: "cell-state" });
   private readonly code = h("code");
   private readonly pre = h("pre", { class: "source" }, this.code);
@@ -79,7 +90,7 @@ class CodeCellView implements CellView {
     this.toggle.addEventListener("click", () => this.showCode(this.hiddenCode));
     this.more.addEventListener("click", () => this.fold(!this.pre.classList.contains("clipped")));
     const copy = copyButton("Copy the code", () => this.source ?? "");
-    const bar = h("header", { class: "code-bar" }, this.badge, this.state, h("span", { class: "grow" }), copy, this.toggle);
+    const bar = h("header", { class: "code-bar" }, this.badge, this.branch, this.state, h("span", { class: "grow" }), copy, this.toggle);
     const card = h("div", { class: "card" }, bar, this.pre, this.more, this.outputs.element, this.notices);
     this.element = h("article", { class: "cell cell-code" }, h("div", { class: "gutter" }, this.count), card);
   }
@@ -90,6 +101,9 @@ class CodeCellView implements CellView {
     setText(this.count, running ? "[∗]" : cell.executionCount === null ? "[ ]" : `[${cell.executionCount}]`);
     setText(this.badge, LANGUAGES[cell.language] ?? cell.language);
     setText(this.state, stateOf(cell, now));
+    this.branch.hidden = cell.branch === null;
+    setText(this.branch, cell.branch?.name ? `branch ${cell.branch.name}` : "from a branch");
+    this.branch.title = cell.branch?.sandboxId ?? "";
     this.element.dataset["status"] = cell.status;
     this.element.setAttribute("aria-label", `${LANGUAGES[cell.language] ?? "Code"} cell ${cell.executionCount ?? ""}`.trim());
     this.element.setAttribute("aria-busy", String(running));

@@ -6,10 +6,13 @@ import { highlight } from "../render/highlight.js";
 import { type CellView, cellView } from "./cell_view.js";
 import { lasted } from "./clock.js";
 import { h, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { titleOf } from "./title.js";
 
 export interface ConversationActions {
   approve(approved: boolean): void;
   retryNow(): void;
+  rewind(turn: Turn): void;
 }
 
 export class ConversationView {
@@ -23,7 +26,10 @@ export class ConversationView {
     this.lost = h("div", { class: "notice", role: "status" }, h("span", { class: "spinner" }), "The connection is lost. The turn goes on; taking it up again … ", now);
   }
 
-  update(transcript: Transcript, lost: boolean, now: number): void {
+  // `rewindable`: the turns whose state is kept.
+  update(transcript: Transcript, lost: boolean, now: number, rewindable: ReadonlySet<string> = NOTHING): void {
+    const last = [...transcript.turns.keys()].at(-1); // is there already
+    const canRewind = (turn: Turn): boolean => turn.id !== last && transcript.running === null && rewindable.has(turn.id);
     const wanted: HTMLElement[] = [];
     const { cells } = transcript;
     let shownBefore: string | null | undefined;
@@ -36,10 +42,10 @@ export class ConversationView {
       if (!view.element.hidden) shownBefore = cell.turnId;
       wanted.push(view.element);
       const turn = cell.turnId === null ? undefined : transcript.turns.get(cell.turnId);
-      if (turn && cells[index + 1]?.turnId !== cell.turnId) wanted.push(this.footer(turn, cells, now));
+      if (turn && cells[index + 1]?.turnId !== cell.turnId) wanted.push(this.footer(turn, cells, now, canRewind(turn)));
     });
     const running = transcript.running;
-    if (running && !cells.some((cell) => cell.turnId === running.id)) wanted.push(this.footer(running, cells, now));
+    if (running && !cells.some((cell) => cell.turnId === running.id)) wanted.push(this.footer(running, cells, now, false));
     if (lost) wanted.push(this.lost);
     place(this.element, wanted);
     this.forget(transcript);
@@ -54,10 +60,10 @@ export class ConversationView {
     return view;
   }
 
-  private footer(turn: Turn, cells: Cell[], now: number): HTMLElement {
+  private footer(turn: Turn, cells: Cell[], now: number, canRewind: boolean): HTMLElement {
     let footer = this.footers.get(turn.id);
     if (footer === undefined) this.footers.set(turn.id, (footer = new TurnFooter(this.actions)));
-    footer.update(turn, cells.filter((cell) => cell.turnId === turn.id), now);
+    footer.update(turn, cells.filter((cell) => cell.turnId === turn.id), now, canRewind);
     return footer.element;
   }
 
@@ -93,14 +99,20 @@ class TurnFooter {
   readonly element = h("div", { class: "turn-end" });
   private readonly line = h("p", {});
   private readonly problem = h("p", { class: "turn-problem" });
+  private readonly back = h("button", { type: "button", class: "rewind", hidden: true, title: "Variables, files and notebook as they were here" }, icon("rewind"), "Rewind to here");
   private approval: HTMLElement | null = null;
   private approvalId: string | null = null;
+  private turn: Turn | null = null;
 
   constructor(private readonly actions: ConversationActions) {
-    this.element.append(this.problem, this.line);
+    this.element.append(this.problem, this.line, this.back);
+    this.back.addEventListener("click", () => { if (this.turn) actions.rewind(this.turn); });
   }
 
-  update(turn: Turn, cells: Cell[], now: number): void {
+  update(turn: Turn, cells: Cell[], now: number, canRewind: boolean): void {
+    this.turn = turn;
+    this.back.hidden = !canRewind;
+    if (canRewind) this.back.setAttribute("aria-label", `Rewind to here, the end of “${titleOf(turn.message).slice(0, 60)}”`);
     const last = cells.at(-1);
     const told = last?.kind === "markdown" && turn.problem !== null && last.source.includes(turn.problem); // recorded as a cell
     const failed = !told && (turn.problem !== null || (turn.status !== "running" && turn.status !== "ok"));
@@ -124,7 +136,7 @@ class TurnFooter {
     const yes = h("button", { type: "button", class: "primary", onclick: () => this.actions.approve(true) }, "Run it");
     const no = h("button", { type: "button", class: "secondary", onclick: () => this.actions.approve(false) }, "Do not run");
     this.approval = h("section", { class: "card approval", role: "alertdialog", "aria-label": "The agent asks to run code" },
-      h("p", {}, "The agent asks to run this:"), h("pre", { class: "source" }, h("code", {}, highlight(wanted.source, wanted.language))),
+      h("p", {}, wanted.branch?.name ? `The agent asks to run this in branch ${wanted.branch.name}:` : "The agent asks to run this:"), h("pre", { class: "source" }, h("code", {}, highlight(wanted.source, wanted.language))),
       h("div", { class: "row" }, yes, no));
     this.element.prepend(this.approval);
     yes.focus();

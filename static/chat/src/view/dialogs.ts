@@ -1,6 +1,7 @@
 // The page's dialogs: a key to enter, a picture enlarged, a question before something is closed, the shortcuts.
 // All are <dialog>, so that focus stays inside and Escape closes.
 
+import type { TemplateInfo } from "../core/wire.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 
@@ -35,7 +36,37 @@ export function askForKey(wrong: boolean): Promise<string> {
   });
 }
 
-export function confirmDialog(title: string, body: string, action: string): Promise<boolean> {
+export interface NewSandbox {
+  template: string;
+  checkpoints: number;
+}
+
+// Resolves with what was chosen, or null.
+export function newSandboxDialog(templates: TemplateInfo[]): Promise<NewSandbox | null> {
+  return new Promise((resolve) => {
+    let chosen: NewSandbox | null = null;
+    const template = h("select", { id: "new-template" }, ...templates.map((one) => h("option", { value: one.name, selected: one.default }, one.display_name)));
+    const checkpoints = h("input", { type: "number", id: "new-checkpoints", min: "0", max: String(MOST_CHECKPOINTS), step: "1", value: "10", required: true });
+    const form = h("form", { class: "dialog-body" }, h("h2", {}, "New sandbox"),
+      h("label", { for: "new-template" }, "Template"), template,
+      h("label", { for: "new-checkpoints" }, "Turns to keep"), checkpoints,
+      h("p", { id: "new-explains" }, "You can go back to each of the last so many turns: variables, files and notebook become what they were when it ended. 0 keeps none."),
+      h("div", { class: "row" }, h("button", { type: "submit", class: "primary" }, "Create it"),
+        h("button", { type: "button", class: "secondary", onclick: () => dialog.close() }, "Cancel")));
+    checkpoints.setAttribute("aria-describedby", "new-explains");
+    const dialog: HTMLDialogElement = h("dialog", { class: "dialog", "aria-label": "New sandbox", onclose: () => resolve(chosen) }, form);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      chosen = { template: template.value, checkpoints: Number(checkpoints.value) };
+      dialog.close();
+    });
+    show(dialog);
+  });
+}
+
+const MOST_CHECKPOINTS = 100; // the service's limit
+
+export function confirmDialog(title: string, body: string, action: string, otherwise = "Keep it"): Promise<boolean> {
   return new Promise((resolve) => {
     let answer = false;
     const decide = (yes: boolean): void => {
@@ -46,7 +77,7 @@ export function confirmDialog(title: string, body: string, action: string): Prom
       h("div", { class: "dialog-body" }, h("h2", {}, title), h("p", {}, body),
         h("div", { class: "row" },
           h("button", { type: "button", class: "primary", onclick: () => decide(true) }, action),
-          h("button", { type: "button", class: "secondary", onclick: () => decide(false) }, "Keep it"))));
+          h("button", { type: "button", class: "secondary", onclick: () => decide(false) }, otherwise))));
     show(dialog);
   });
 }

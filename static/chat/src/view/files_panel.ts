@@ -20,7 +20,7 @@ export class FilesPanel {
   private folder = "";
 
   constructor(private readonly store: FileStore, private readonly actions: FilesActions) {
-    this.element = h("aside", { class: "files-panel", id: "files-panel", "aria-label": "Files of the workspace", hidden: true },
+    this.element = h("aside", { class: "side-panel", id: "files-panel", "aria-label": "Files of the workspace", hidden: true },
       h("header", {}, h("h2", {}, "Files"), h("span", { class: "grow" }),
         h("button", { type: "button", class: "quiet icon-button", "aria-label": "Upload files", title: "Upload files", onclick: () => actions.upload() }, icon("clip")),
         h("button", { type: "button", class: "quiet icon-button", "aria-label": "Look again", title: "Look again", onclick: () => void this.refresh() }, icon("refresh")),

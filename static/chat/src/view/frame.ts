@@ -8,14 +8,19 @@ import { menu } from "./menu.js";
 import { titleOf } from "./title.js";
 
 export interface FrameOptions {
-  parts: Record<"sidebar" | "cells" | "composer" | "files" | "toasts", HTMLElement>;
+  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "toasts", HTMLElement>;
   notebook(format: string): void;
-  toggleFiles(): void;
+  togglePanel(panel: Panel): void;
+  openSandbox(id: string): void;
   newSandbox(): void;
   retry(): void;
 }
 
+export type Panel = "files" | "branches";
+
 export interface FrameState {
+  branchOf: string | null; // where the open sandbox stands in its family, for people
+  branches: number; // live ones beside it
   sandbox: SandboxInfo | undefined;
   busy: boolean;
   loading: boolean;
@@ -35,7 +40,8 @@ export class Frame {
   private readonly problem = h("div", { class: "notice notice-error", role: "alert" });
   private readonly closed = h("div", { class: "notice notice-closed" });
   private readonly latest: HTMLElement;
-  private readonly filesButton: HTMLButtonElement;
+  private readonly panelButtons: Record<Panel, HTMLButtonElement>;
+  private readonly count = h("span", { class: "button-count", hidden: true });
   private readonly downloads: HTMLElement;
   private readonly menuButton: HTMLButtonElement;
   private wasBusy = false;
@@ -47,8 +53,13 @@ export class Frame {
     this.menuButton = iconButton("menu", "My sandboxes", () => this.setDrawer(!this.element.classList.contains("drawer-open")));
     this.menuButton.classList.add("drawer-button");
     this.menuButton.setAttribute("aria-controls", "sidebar");
-    this.filesButton = iconButton("files", "Files", () => options.toggleFiles());
-    this.filesButton.setAttribute("aria-controls", "files-panel");
+    this.panelButtons = {
+      branches: iconButton("branch", "Branches", () => options.togglePanel("branches")),
+      files: iconButton("files", "Files", () => options.togglePanel("files")),
+    };
+    for (const [panel, button] of Object.entries(this.panelButtons)) button.setAttribute("aria-controls", `${panel}-panel`);
+    this.panelButtons.branches.classList.add("branches-button");
+    this.panelButtons.branches.append(h("span", { class: "button-label" }, "Branches"), this.count);
     this.downloads = menu(iconButton("download", "Download the notebook"), () => [
       { label: "Notebook", detail: ".ipynb", act: () => options.notebook("ipynb") },
       { label: "Web page", detail: ".html", act: () => options.notebook("html") },
@@ -62,10 +73,10 @@ export class Frame {
     this.scroller = h("div", { class: "scroller", tabindex: "-1" }, column,
       h("div", { class: "dock" }, this.latest, parts.composer));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.filesButton, this.downloads);
+    const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.panelButtons.branches, this.panelButtons.files, this.downloads);
     const main = h("main", { class: "main" }, header, this.scroller, this.status);
     const shade = h("div", { class: "shade", onclick: () => this.closeDrawer() });
-    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.files, parts.toasts);
+    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.branches, parts.files, parts.toasts);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.element.classList.contains("drawer-open")) {
         event.stopPropagation();
@@ -80,8 +91,12 @@ export class Frame {
     const title = sandbox?.title ? titleOf(sandbox.title) : "New notebook";
     setText(this.title, title);
     document.title = sandbox?.title ? `${title.slice(0, 60)} · podflare_nb` : "podflare_nb";
-    setText(this.detail, sandbox ? `${sandbox.template} · ${state.busy ? "running" : sandbox.state}` : "Starts with your first message");
+    setText(this.detail, sandbox ? [state.branchOf, sandbox.template, state.busy ? "running" : sandbox.state].filter((part) => part !== null).join(" · ") : "Starts with your first message");
     this.downloads.hidden = sandbox === undefined;
+    this.count.hidden = state.branches === 0;
+    setText(this.count, String(state.branches));
+    this.panelButtons.branches.setAttribute("aria-label", state.branches === 0 ? "Branches" : `Branches (${state.branches})`);
+    this.panelButtons.branches.title = state.branches === 0 ? "Branches" : `Branches (${state.branches} beside this one)`;
     this.loading.hidden = !state.loading;
     this.showProblem(state.problem);
     this.showClosed(sandbox);
@@ -98,9 +113,14 @@ export class Frame {
     this.welcomeSlot.replaceChildren(...(content ? [content] : []));
   }
 
-  setFilesShown(shown: boolean): void {
-    this.filesButton.setAttribute("aria-expanded", String(shown));
-    this.element.classList.toggle("files-open", shown);
+  // The focus goes back to the button of a panel that had it.
+  setPanel(shown: Panel | null): void {
+    for (const panel of ["files", "branches"] as const) {
+      const left = shown !== panel && this.options.parts[panel].contains(document.activeElement);
+      this.panelButtons[panel].setAttribute("aria-expanded", String(shown === panel));
+      this.options.parts[panel].hidden = shown !== panel;
+      if (left && shown === null) this.panelButtons[panel].focus();
+    }
   }
 
   closeDrawer(): void {
@@ -145,11 +165,13 @@ export class Frame {
     if (this.closed.hidden || this.closed.dataset["id"] === sandbox?.id) return;
     this.closed.dataset["id"] = sandbox?.id ?? "";
     const why = sandbox?.end?.message || "This sandbox is closed.";
+    const into = sandbox?.merged_into;
     this.closed.replaceChildren(h("span", {}, `${why} Its notebook stays readable.`),
-      h("button", { type: "button", class: "link", onclick: () => this.options.newSandbox() }, "New sandbox"));
+      into ? h("button", { type: "button", class: "link", onclick: () => this.options.openSandbox(into) }, "Open what it was merged into")
+        : h("button", { type: "button", class: "link", onclick: () => this.options.newSandbox() }, "New sandbox"));
   }
 }
 
-function iconButton(name: "menu" | "files" | "download", label: string, act?: () => void): HTMLButtonElement {
+function iconButton(name: "menu" | "files" | "download" | "branch", label: string, act?: () => void): HTMLButtonElement {
   return h("button", { type: "button", class: "quiet icon-button", "aria-label": label, title: label, onclick: act }, icon(name));
 }

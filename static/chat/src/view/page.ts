@@ -6,12 +6,13 @@ import { asApiError, Conversation } from "../core/conversation.js";
 import { FileStore } from "../core/file_store.js";
 import { SandboxList } from "../core/sandbox_list.js";
 import type { Capabilities, SandboxInfo, TemplateInfo } from "../core/wire.js";
+import { Branching } from "./branching.js";
 import { Composer } from "./composer.js";
 import { ConversationView } from "./conversation_view.js";
-import { askForKey, confirmDialog, enlarge, showShortcuts } from "./dialogs.js";
+import { askForKey, confirmDialog, enlarge, newSandboxDialog, showShortcuts } from "./dialogs.js";
 import { acceptDrops } from "./drops.js";
 import { FilesPanel } from "./files_panel.js";
-import { Frame } from "./frame.js";
+import { Frame, type Panel } from "./frame.js";
 import { Sidebar } from "./sidebar.js";
 import { listenForShortcuts } from "./shortcuts.js";
 import { themeButton } from "./theme.js";
@@ -21,6 +22,7 @@ import { welcome } from "./welcome.js";
 
 const LIST_EVERY = 15_000;
 const TICK = 200;
+const SMALL = "(max-width: 800px)"; // as in frame.css
 
 export class Page {
   readonly element: HTMLElement;
@@ -33,6 +35,8 @@ export class Page {
   private readonly list: SandboxList;
   private readonly conversation: Conversation;
   private readonly cells: ConversationView;
+  private readonly branching: Branching;
+  private panel: Panel | null = null;
   private templates: TemplateInfo[] = [];
   private drawing = false;
   private sending = false;
@@ -42,15 +46,27 @@ export class Page {
   constructor(private readonly api: Api, private readonly keepKey: (key: string) => void) {
     this.store = new FileStore(api);
     this.list = new SandboxList(api, () => this.draw());
-    this.conversation = new Conversation(api, () => this.draw(), (problem) => this.fail(problem), waitFor);
+    this.conversation = new Conversation(api, () => this.draw(), (problem) => this.fail(problem), () => void this.branching.look(), waitFor);
     this.cells = new ConversationView({
       approve: (approved) => this.attempt(() => this.conversation.approve(approved)),
       retryNow: () => this.conversation.retryNow(),
+      rewind: (turn) => this.attempt(() => this.branching.rewind(turn)),
+    });
+    this.branching = new Branching(api, this.toasts, {
+      openId: () => this.conversation.sandboxId,
+      open: (id) => this.open(id),
+      cameBack: (id) => this.cameBack(id),
+      close: (id) => this.close(id),
+      hide: () => this.showPanel(null),
+      relist: () => this.relist(),
+      attempt: (action) => this.attempt(action),
+      changed: () => this.draw(),
     });
     this.sidebar = new Sidebar({
       open: (id) => this.open(id),
-      create: (template) => this.attempt(async () => this.open((await this.list.create(template)).id)),
-      close: (sandbox) => this.attempt(() => this.close(sandbox)),
+      create: (template) => this.attempt(async () => this.open((await this.list.create(template === null ? {} : { template })).id)),
+      createWithOptions: () => this.attempt(() => this.createWithOptions()),
+      close: (sandbox) => this.attempt(() => this.close(sandbox.id)),
       more: () => this.attempt(() => this.list.more()),
       shortcuts: showShortcuts,
     }, themeButton(localStorage));
@@ -62,12 +78,13 @@ export class Page {
     this.files = new FilesPanel(this.store, {
       upload: () => this.composer.element.querySelector<HTMLInputElement>("input[type=file]")?.click(),
       download: (path, name) => this.download(this.store.url(this.conversation.sandboxId ?? "", path), name),
-      hide: () => this.showFiles(false),
+      hide: () => this.showPanel(null),
     });
     this.frame = new Frame({
-      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, toasts: this.toasts.element },
+      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, branches: this.branching.panel.element, toasts: this.toasts.element },
       notebook: (format) => this.downloadNotebook(format),
-      toggleFiles: () => this.showFiles(!this.element.classList.contains("files-open")),
+      togglePanel: (panel) => this.showPanel(this.panel === panel ? null : panel),
+      openSandbox: (id) => this.open(id),
       newSandbox: () => this.sidebarCreate(),
       retry: () => this.open(this.conversation.sandboxId),
     });
@@ -115,12 +132,14 @@ export class Page {
   // null: a conversation that gets its sandbox with its first message.
   private open(id: string | null): void {
     this.frame.closeDrawer();
+    if (this.panel !== null && matchMedia(SMALL).matches) this.showPanel(null); // it covers what was opened
     if (id === this.conversation.sandboxId && this.conversation.problem === null && id !== null) return;
     if (sandboxInAddress() !== id) history.pushState(null, "", id === null ? location.pathname : `#${id}`);
     this.frame.stickToEnd();
     void this.conversation.open(id);
     if (id !== null) void this.list.get(id).catch(() => undefined); // the notebook's own request tells what is wrong
     void this.files.show(id);
+    void this.branching.look(id);
     this.composer.focus();
   }
 
@@ -131,9 +150,9 @@ export class Page {
     this.draw();
     const model = this.composer.chosenModel;
     try {
-      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create(null));
+      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create());
       const sent = this.conversation.send(message, { model, approve: this.composer.asks ? "ask" : "auto" });
-      void this.list.refresh().catch(() => undefined); // only to show it as running sooner; the poll comes anyway
+      this.relist(); // to show it as running
       await sent;
       this.announceEnd();
     } catch (reason) {
@@ -142,8 +161,9 @@ export class Page {
     } finally {
       this.sending = false;
       this.draw();
-      void this.list.refresh().catch(() => undefined); // the poll tells when the service is away
+      this.relist();
       void this.files.refresh();
+      void this.branching.look();
     }
   }
 
@@ -152,15 +172,39 @@ export class Page {
     history.pushState(null, "", `#${sandbox.id}`);
     await this.conversation.open(sandbox.id);
     void this.files.show(sandbox.id);
+    void this.branching.look(sandbox.id);
   }
 
   private sidebarCreate(): void {
-    this.attempt(async () => this.open((await this.list.create(null)).id));
+    this.attempt(async () => this.open((await this.list.create()).id));
   }
 
-  private async close(sandbox: SandboxInfo): Promise<void> {
-    const sure = await confirmDialog("Close this sandbox?", "Its kernel ends, and its variables and files are gone. The notebook stays readable.", "Close it");
-    if (sure) await this.list.close(sandbox.id);
+  private async createWithOptions(): Promise<void> {
+    const chosen = await newSandboxDialog(this.templates);
+    if (chosen) this.open((await this.list.create({ ...chosen })).id);
+  }
+
+  private async close(id: string): Promise<void> {
+    const member = this.branching.family.find(id);
+    const what = member?.forked_from ? member.name : "this sandbox";
+    const sure = await confirmDialog(`Close ${what}?`, "Its kernel ends, and its variables and files are gone. The notebook stays readable.", "Close it");
+    if (!sure) return;
+    await this.list.close(id);
+    void this.branching.look();
+  }
+
+  // Sooner than the poll, which tells when the service is away.
+  private relist(): void {
+    void this.list.refresh().catch(() => undefined);
+  }
+
+  // A merge or a rewind: everything that shows this sandbox is read again.
+  private async cameBack(id: string): Promise<void> {
+    this.relist();
+    void this.files.refresh();
+    if (this.conversation.sandboxId === id) await this.conversation.reload();
+    else this.open(id);
+    await this.branching.look();
   }
 
   private stop(): void {
@@ -170,7 +214,7 @@ export class Page {
   private async upload(files: File[]): Promise<void> {
     if (files.length === 0) return;
     try {
-      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create(null));
+      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create());
     } catch (reason) {
       this.fail(asApiError(reason), () => void this.upload(files));
       return;
@@ -190,10 +234,13 @@ export class Page {
     void this.files.refresh();
   }
 
-  private showFiles(shown: boolean): void {
-    this.files.element.hidden = !shown;
-    this.frame.setFilesShown(shown);
-    if (shown) void this.files.show(this.conversation.sandboxId);
+  private showPanel(panel: Panel | null): void {
+    this.panel = panel;
+    this.frame.setPanel(panel);
+    if (panel === "branches") this.branching.focus();
+    if (panel === "files") void this.files.show(this.conversation.sandboxId);
+    else if (panel === "branches") void this.branching.look();
+    this.draw();
   }
 
   private downloadNotebook(format: string): void {
@@ -227,6 +274,7 @@ export class Page {
       if (reason instanceof ApiError && reason.status === 401) this.fail(reason);
       return; // the next poll tells; a toast every few seconds would not help
     }
+    if (this.panel === "branches" || this.branching.family.all.length > 1) void this.branching.look();
     const after = this.list.find(sandboxId);
     const moved = before !== undefined && after !== undefined && before.last_active_at !== after.last_active_at;
     if (moved && sandboxId === this.conversation.sandboxId && !this.sending && !this.conversation.running) await this.conversation.reload();
@@ -273,11 +321,13 @@ export class Page {
     const { conversation } = this;
     const sandbox = this.list.find(conversation.sandboxId);
     const busy = conversation.running || this.sending;
-    const closed = sandbox?.state === "closed" || sandbox?.state === "closing";
+    const member = this.branching.current;
+    const closed = sandbox?.state === "closed" || sandbox?.state === "closing" || (member !== undefined && !member.live);
     this.sidebar.update(this.list.sandboxes, conversation.sandboxId, this.list.hasMore, now);
-    this.cells.update(conversation.transcript, conversation.lost, now);
+    this.cells.update(conversation.transcript, conversation.lost, now, closed ? undefined : this.branching.family.rewindable);
     this.composer.update({ running: busy, closed });
-    this.frame.update({ sandbox, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
+    this.branching.update(conversation.sandboxId !== null && !closed, now);
+    this.frame.update({ sandbox, branchOf: member?.forked_from ? member.name : null, branches: this.branching.others, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
     this.drawWelcome(sandbox, busy || closed || conversation.loading || conversation.problem !== null || conversation.transcript.cells.length > 0);
   }
 

@@ -18,10 +18,11 @@ export class Toasts {
     this.element.append(toast);
   }
 
-  say(sentence: string): void {
+  say(sentence: string, offer?: { label: string; act: () => void }): void {
     const toast = h("div", { class: "toast" }, h("p", {}, sentence));
+    if (offer) toast.append(h("button", { type: "button", class: "link", onclick: () => { toast.remove(); offer.act(); } }, offer.label));
     this.element.append(toast);
-    setTimeout(() => toast.remove(), STAYS);
+    setTimeout(() => toast.remove(), offer ? 2 * STAYS : STAYS);
   }
 
   clear(): void {
