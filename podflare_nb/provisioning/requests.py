@@ -198,7 +198,7 @@ async def _succeed(request: Request) -> Answer:
     try:
         return holdings.adopt(successor, request.fds)
     finally:
-        await predecessor.kill()
+        holdings.end_soon(predecessor)
 
 
 REQUESTS: dict[str, Callable[[Request], Awaitable[Answer]]] = {
