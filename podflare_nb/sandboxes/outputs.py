@@ -21,7 +21,7 @@ class OutputLimits:
     ``message_bytes`` bounds a single message: a larger one is not read into memory at all.
     """
 
-    stream_bytes: int = 12 << 20
+    stream_bytes: int = 4 << 20
     display_bytes: int = 6 << 20
     displays: int = 1000
     message_bytes: int = 8 << 20

@@ -27,7 +27,7 @@ def test_a_kernel_is_its_owners_alone(service, root):
     name = made.json()["id"]
     stranger = {"Authorization": f"token {new_key(service, 'kernel-stranger')}"}
     try:
-        assert [kernel["id"] for kernel in root.get("/api/kernels").json()] == [name]
+        assert name in {kernel["id"] for kernel in root.get("/api/kernels").json()}
         assert root.get("/api/kernels", headers=stranger).json() == []
         for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart")):
             answer = root.request(method, f"/api/kernels/{name}{path}", headers=stranger)
