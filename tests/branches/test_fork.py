@@ -80,9 +80,9 @@ def test_random_generators_differ_among_branches(family):
     with family.line() as parent:
         family.run(parent, "import random, uuid, secrets, tempfile; random.seed(1); mine = random.Random(2)")
         children = family.fork(parent, 4)
-        draw = "print(random.random(), uuid.uuid4(), secrets.token_hex(8), tempfile.mkdtemp())"
+        draw = "print(random.random(), mine.random(), uuid.uuid4(), secrets.token_hex(8), tempfile.mkdtemp())"
         drawn = [family.says(sandbox, draw).split() for sandbox in (*children, parent)]
-        for kind in range(4):
+        for kind in range(5):
             assert len({each[kind] for each in drawn}) == 5, drawn
 
 

@@ -14,7 +14,7 @@ import pytest
 from podflare_nb.errors import ConflictError, NoCapacityError, NotFoundError
 from podflare_nb.provisioning.limits import Limits
 
-from ..faults.traces import control_groups, descendants
+from ..faults.traces import control_groups, descendants, steady, until
 from .conftest import KernelClient
 
 pytestmark = [
@@ -340,23 +340,12 @@ async def test_many_forks_leave_everything_as_it_was(supervisor):
 
     parent = await supervisor.acquire("python-minimal")
     await round_of(parent)
-    before = await steady(supervisor, parent)
+    before = await asyncio.to_thread(steady, lambda: holdings(supervisor, parent), SECONDS)
     for _ in range(5):
         await round_of(parent)
-    for _ in range(20):
-        if not (after := await steady(supervisor, parent)) - before:
-            break
-    assert not after - before
+    more = lambda: holdings(supervisor, parent) - before  # noqa: E731 - asked for again and again
+    await asyncio.to_thread(until, lambda: not more(), SECONDS, "no more than before")
     await parent.kill()
-
-
-async def steady(supervisor, parent):
-    """What the supervisor and the family hold, once it stays the same."""
-    seen = []
-    while len(seen) < 8 or any(each != seen[-1] for each in seen[-8:]):
-        await asyncio.sleep(0.1)
-        seen.append(holdings(supervisor, parent))
-    return seen[-1]
 
 
 def holdings(supervisor, parent):
