@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import pytest
 
 START_SECONDS = 120
 STOP_SECONDS = 60
+LOG = "service.log"
+LOG_SHOWN = 8_000
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,39 @@ def start_service(data_dir: Path, *options: str, env: dict[str, str] | None = No
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         env={**os.environ, "PODFLARE_NB_RUNTIME_DIR": str(runtime_dir), **(env or {})},
     )  # fmt: skip
-    read_until(process, r"curl ", START_SECONDS)
+    started = read_until(process, r"curl ", START_SECONDS)
+    keep_log(process, data_dir / LOG, started)
     key = (data_dir / "api-key").read_text().strip()
     return Service(f"http://127.0.0.1:{port}/podflare", key, data_dir, runtime_dir, process)
+
+
+def keep_log(process: subprocess.Popen, path: Path, started: str) -> None:
+    """Write on into a file what the service prints: a full pipe would block it."""
+
+    def copy() -> None:
+        with process.stdout, path.open("ab", buffering=0) as log:
+            log.write(started.encode())
+            while part := os.read(process.stdout.fileno(), 65536):
+                log.write(part)
+
+    threading.Thread(target=copy, daemon=True).start()
 
 
 def stop_service(service: Service, signum: int = signal.SIGTERM) -> int:
     service.process.send_signal(signum)
     code = service.process.wait(STOP_SECONDS)
-    service.process.stdout.close()
     shutil.rmtree(service.runtime_dir, ignore_errors=True)
     return code
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Show what the service said lately with a test that failed."""
+    report = yield
+    service = getattr(item, "funcargs", {}).get("service")
+    if report.failed and service is not None and (log := service.data_dir / LOG).exists():
+        report.sections.append(("the service's log", log.read_text(errors="replace")[-LOG_SHOWN:]))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from ..errors import PodflareError
 from ..protocol.states import EndReason
 from ..provisioning.handle import KernelHandle, KernelSource
 from ..provisioning.kernel_exit import KernelExit
+from ..provisioning.tenure import Tenure
 from . import deaths
 from .background import BackgroundWork
 from .kernel_connection import KernelConnection, KernelListener
@@ -50,7 +51,7 @@ class KernelKeeper:
         new_id: Callable[[], str],
         max_message_bytes: int,
     ) -> None:
-        self.handle = handle
+        self.tenure = Tenure(handle)
         self.last_exit: KernelExit | None = None
         """How the last kernel ended that has been replaced; None: the first one lives."""
         self._source, self._hopeless, self._new_id = source, hopeless, new_id
@@ -67,6 +68,11 @@ class KernelKeeper:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<KernelKeeper {self.handle.kernel_id} {state} {self._connection!r}>"
+
+    @property
+    def handle(self) -> KernelHandle:
+        """The kernel that it has now."""
+        return self.tenure.handle
 
     @property
     def ready(self) -> bool:
@@ -106,7 +112,7 @@ class KernelKeeper:
         with self.passing():
             handle = await self._source.succeed(self.handle, successor)
             self._detach()
-            self.handle = handle
+            self._appoint(handle)
             if self._closed:  # meanwhile; whoever closed it ended the kernel before
                 await handle.kill()
             elif self._listener is not None:
@@ -115,6 +121,7 @@ class KernelKeeper:
     def give_away(self) -> None:
         """The kernel is another sandbox's now: let go of it, and do not end it. Idempotent."""
         self._given_away = self._closed = True
+        self.tenure.pass_to(None)
         self._detach()
 
     def begin_kill(self) -> None:
@@ -124,6 +131,7 @@ class KernelKeeper:
     async def aclose(self) -> None:
         """End the kernel for good; idempotent. Its death is told to nobody."""
         self._closed = True
+        self.tenure.pass_to(None)
         if self._connection is not None:
             self._connection.close()
         await self._work.settle(cancel=True)
@@ -207,8 +215,12 @@ class KernelKeeper:
         except PodflareError as error:
             self._give_up("crashed", f"The kernel died and could not be replaced: {error.message}")
             return
-        self.handle = handle
+        self._appoint(handle)
         self._attach(listener)
+
+    def _appoint(self, handle: KernelHandle) -> None:
+        ended, self.tenure = self.tenure, Tenure(handle)
+        ended.pass_to(self.tenure)
 
     def _give_up(self, reason: EndReason, message: str) -> None:
         if not self._closed:

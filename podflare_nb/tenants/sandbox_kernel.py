@@ -25,11 +25,11 @@ from tornado import web
 from ..errors import PodflareError
 from ..protocol.states import SandboxState
 from ..provisioning.handle import KernelHandle
+from ..provisioning.tenure import Tenure
 
 SANDBOX_ID = re.compile(r"sbx_([0-9a-f]{32})")
 SUCCESSOR_SECONDS = 60.0
 """How long a sandbox may take to put a new kernel in the place of one that ended."""
-LOOK_SECONDS = 0.05
 
 
 class Keeper(Protocol):
@@ -38,6 +38,10 @@ class Keeper(Protocol):
     @property
     def handle(self) -> KernelHandle:
         """The kernel it has now."""
+
+    @property
+    def tenure(self) -> Tenure:
+        """That kernel's time there, by which those after it are found."""
 
     def begin_kill(self) -> None:
         """End the kernel without waiting; it is replaced on the same files."""
@@ -115,10 +119,10 @@ class SandboxKernel(ServerKernelManager):
         self.connections = 0
         self._sandbox = sandbox
         self._callbacks: dict[str, list[Callable[[], object]]] = {"restart": [], "dead": []}
-        self._watched: KernelHandle | None = None
+        self._watched: Tenure | None = None
         self._following: asyncio.Task[None] | None = None
-        self._asked_for: KernelHandle | None = None
-        """The kernel whose end somebody attached asked for."""
+        self._asked_for: Tenure | None = None
+        """Of the kernel whose end somebody attached asked for."""
         self.load_connection_info(cast("KernelConnectionInfo", dict(sandbox.kernel.handle.connection_info)))
         self.ready.set_result(None)
         # Attaching waits for an answer to kernel_info on the shell, so behind whatever runs; for the protocol's version
@@ -142,7 +146,7 @@ class SandboxKernel(ServerKernelManager):
 
     async def restart_kernel(self, *_: Any, **__: Any) -> None:  # type: ignore[override] # the same
         """Put a new kernel in the place of this one: files stay, variables are lost, what ran and waits is told."""
-        old = self._asked_for = self._sandbox.kernel.handle
+        old = self._asked_for = self._sandbox.kernel.tenure
         self._sandbox.kernel.begin_kill()
         if await self._successor(old) is None:
             raise web.HTTPError(409, "The kernel could not be replaced; its sandbox has ended.")
@@ -158,8 +162,8 @@ class SandboxKernel(ServerKernelManager):
     def add_restart_callback(self, callback: Callable[[], object], event: str = "restart") -> None:
         """Have ``callback`` called when the kernel was lost (``restart``), or the sandbox ended (``dead``)."""
         self._callbacks[event].append(callback)
-        if self._following is None:
-            self._watch()
+        if self._following is None and self._watched is None:
+            self._watch(self._sandbox.kernel.tenure)
 
     def remove_restart_callback(self, callback: Callable[[], object], event: str = "restart") -> None:
         """Call it no more."""
@@ -167,15 +171,14 @@ class SandboxKernel(ServerKernelManager):
             self._callbacks[event].remove(callback)
         if not any(self._callbacks.values()):
             if self._watched is not None:
-                self._watched.exited.remove_done_callback(self._exited)
+                self._watched.handle.exited.remove_done_callback(self._exited)
                 self._watched = None
             if self._following is not None:
                 self._following.cancel()
 
-    def _watch(self) -> None:
-        if self._watched is None:
-            self._watched = self._sandbox.kernel.handle
-            self._watched.exited.add_done_callback(self._exited)
+    def _watch(self, tenure: Tenure) -> None:
+        self._watched = tenure
+        tenure.handle.exited.add_done_callback(self._exited)
 
     def _exited(self, exited: asyncio.Future[Any]) -> None:
         """Tell of a death; a kernel that the service ended itself has a successor with the same connections."""
@@ -186,24 +189,22 @@ class SandboxKernel(ServerKernelManager):
             self._tell("restart")
         self._following = asyncio.get_running_loop().create_task(self._follow(ended))
 
-    async def _follow(self, ended: KernelHandle) -> None:
+    async def _follow(self, ended: Tenure) -> None:
         try:
-            if await self._successor(ended) is None:
+            successor = await self._successor(ended)
+            if successor is None:
                 self._tell("dead")
             elif any(self._callbacks.values()):
-                self._watch()
+                self._watch(successor)
         finally:
             self._following = None
 
-    async def _successor(self, ended: KernelHandle) -> KernelHandle | None:
+    async def _successor(self, ended: Tenure) -> Tenure | None:
         """Wait for the sandbox's next kernel; None if there will be none."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SUCCESSOR_SECONDS):
-                # Nobody tells of it; this is rare, and short.
-                while self._sandbox.kernel.handle is ended and not is_over(self._sandbox):  # noqa: ASYNC110 - the same
-                    await asyncio.sleep(LOOK_SECONDS)
-        handle = self._sandbox.kernel.handle
-        return None if handle is ended or is_over(self._sandbox) else handle
+                return await ended.successor()
+        return None
 
     def _tell(self, event: str) -> None:
         for callback in list(self._callbacks[event]):

@@ -1,14 +1,13 @@
 """Services that a test may break: each its own, with templates that load in a moment."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..conftest import STOP_SECONDS, Service, start_service
+from ..conftest import LOG, STOP_SECONDS, Service, start_service
 
 KERNELSPEC = Path(__file__).parents[2] / "kernelspecs" / "python-minimal" / "kernel.json"
 
@@ -44,9 +43,7 @@ def dispose(service: Service) -> None:
     if service.process.poll() is None:
         service.process.terminate()
         service.process.wait(STOP_SECONDS)
-    with service.process.stdout as said:
-        os.set_blocking(said.fileno(), False)  # a process that outlives the server may hold the other end
-        print((said.read() or b"").decode(errors="replace"))  # noqa: T201 - pytest shows it beside a failure
+    print((service.data_dir / LOG).read_text(errors="replace"))  # noqa: T201 - pytest shows it beside a failure
     shutil.rmtree(service.runtime_dir, ignore_errors=True)
 
 

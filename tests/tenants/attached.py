@@ -49,7 +49,9 @@ class Attached:
     def until(self, kind: str, request: str | None = None, **content) -> dict:
         """Read on to a message of this kind, to this request, with this content."""
         while True:
-            message = json.loads(self._socket.recv())
+            opcode, data = self._socket.recv_data()
+            assert opcode != websocket.ABNF.OPCODE_CLOSE, f"the service closed the websocket: {data!r}; {self.log[-5:]}"
+            message = json.loads(data)
             self.log.append(message)
             wanted = message["header"]["msg_type"] == kind and content.items() <= message["content"].items()
             if wanted and request in {None, message["parent_header"].get("msg_id")}:

@@ -14,6 +14,7 @@ from tornado import web
 from traitlets.config import Config
 
 from podflare_nb.provisioning.kernel_exit import KernelExit
+from podflare_nb.provisioning.tenure import Tenure
 from podflare_nb.tenants import shared_kernels
 from podflare_nb.tenants.sandbox_kernel import kernel_id_of, sandbox_id_of
 from podflare_nb.tenants.shared_kernels import SharedKernelManager
@@ -33,16 +34,25 @@ class StandInHandle:
 
 class StandInKeeper:
     def __init__(self) -> None:
-        self.handle = StandInHandle()
+        self.tenure = Tenure(StandInHandle())
         self.kills = 0
+
+    @property
+    def handle(self) -> StandInHandle:
+        return self.tenure.handle
 
     def begin_kill(self) -> None:
         self.kills += 1
         self.replaced("killed")
 
     def replaced(self, cause: str) -> None:
-        old, self.handle = self.handle, StandInHandle()
-        old.exited.set_result(KernelExit(cause, "It ended."))
+        old, self.tenure = self.tenure, Tenure(StandInHandle())
+        old.handle.exited.set_result(KernelExit(cause, "It ended."))
+        old.pass_to(self.tenure)
+
+    def ended(self) -> None:
+        self.handle.exited.set_result(KernelExit("closed", "It was closed."))
+        self.tenure.pass_to(None)
 
 
 @dataclass
@@ -130,6 +140,14 @@ async def test_a_kernel_that_died_is_told_and_the_next_one_watched(heard, sandbo
     assert heard[1:] == ["restart"] * 3
 
 
+async def test_each_of_two_deaths_in_a_row_is_told(heard, sandbox):
+    sandbox.kernel.replaced("crashed")
+    sandbox.kernel.replaced("oom")
+    await followed(heard)
+    await followed(heard)
+    assert heard[1:] == ["restart"] * 2
+
+
 async def test_a_merge_is_no_death_and_the_winner_is_watched(heard, sandbox):
     sandbox.kernel.replaced("closed")
     await followed(heard)
@@ -148,7 +166,7 @@ async def test_a_restart_that_somebody_asked_for_is_no_death(manager, heard, san
 
 async def test_the_end_of_a_sandbox_is_told(heard, sandbox):
     sandbox.state = "closing"
-    sandbox.kernel.handle.exited.set_result(KernelExit("closed", "It was closed."))
+    sandbox.kernel.ended()
     await followed(heard)
     assert heard[1:] == ["dead"]
 
