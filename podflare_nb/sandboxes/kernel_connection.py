@@ -81,6 +81,11 @@ class KernelConnection:
         state = "closed" if self._closed else "ready" if self.ready else "connecting"
         return f"<KernelConnection {self._info['ip']} {state} refused={self.refused}>"
 
+    @property
+    def heard_bytes(self) -> int:
+        """How much has come on iopub."""
+        return self._iopub.received
+
     def connect(self) -> None:
         """Connect both sockets; ``kernel_ready`` follows. Raises OSError when a socket is not there."""
         self._iopub.connect(self._path("iopub_port"))

@@ -79,6 +79,11 @@ class KernelKeeper:
         """Whether a kernel takes executions now."""
         return self._connection is not None and self._connection.ready
 
+    @property
+    def heard_bytes(self) -> int:
+        """How much this kernel has said on iopub: it grows while anything is on its way."""
+        return 0 if self._connection is None else self._connection.heard_bytes
+
     def start(self, listener: KeeperListener) -> None:
         """Connect the kernel; ``listener`` hears of everything from now on.
 

@@ -28,8 +28,6 @@ class Run:
     tally: OutputTally
     needs_reply: bool = True
     cause: Cause | None = None
-    heard: int = 0
-    """Messages so far, to tell a silent kernel from one that still talks."""
     idle: bool = False
     replied: bool = False
     _reply: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +42,6 @@ class Run:
 
     def said(self, message: Received, now: datetime) -> Output | None:
         """Take a message of iopub; give the output to pass on, if it is one. Raises MalformedError."""
-        self.heard += 1
         kind = message.kind
         if kind in KINDS:
             output = self.tally.admit(message)
@@ -65,7 +62,6 @@ class Run:
 
     def reply(self, message: Received, now: datetime) -> None:
         """Take the reply; one that cannot be read counts as whatever iopub told. Raises MalformedError."""
-        self.heard += 1
         self.replied = True
         self._times["execute_reply"] = now
         self._reply = message.content()

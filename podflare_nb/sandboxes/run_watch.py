@@ -17,6 +17,9 @@ from .settings import ExecutionSettings
 
 log = logging.getLogger(__name__)
 
+_LOOKS = 5
+"""So often in the quiet time: between two looks whatever has arrived is read, however late the loop is."""
+
 
 class RunWatch:
     """Watches one run. ``fell_silent`` is called when its idle will not come any more. ``close`` it at the end."""
@@ -45,9 +48,11 @@ class RunWatch:
         self._timers.append(self._loop.call_later(self._settings.grace_seconds, self._keeper.begin_kill))
 
     def replied(self) -> None:
-        """The reply came without the idle. A kernel whose own queue is full drops output: do not wait for ever."""
-        heard = self._run.heard
-        self._timers.append(self._loop.call_later(self._settings.quiet_seconds, self._listen, heard))
+        """The reply came without the idle, which stands behind all that was said before, of earlier runs, too.
+
+        A kernel whose own queue is full drops output: do not wait for ever.
+        """
+        self._listen(self._keeper.heard_bytes, _LOOKS)
 
     def close(self) -> None:
         """The run is over."""
@@ -61,8 +66,12 @@ class RunWatch:
         except PodflareError as error:
             log.warning("A run could not be interrupted, its kernel will be killed: %s", error)
 
-    def _listen(self, heard: int) -> None:
-        if self._run.heard == heard:
-            self._fell_silent()
+    def _listen(self, heard: int, looks: int) -> None:
+        now = self._keeper.heard_bytes
+        if now != heard:
+            looks = _LOOKS
+        if looks:
+            seconds = self._settings.quiet_seconds / _LOOKS
+            self._timers.append(self._loop.call_later(seconds, self._listen, now, looks - 1))
         else:
-            self.replied()
+            self._fell_silent()

@@ -14,7 +14,7 @@ class ExecutionSettings:
 
     output: OutputLimits = field(default_factory=OutputLimits)
     grace_seconds: float = 2.0
-    quiet_seconds: float = 1.0
+    quiet_seconds: float = 5.0
     max_queued: int = 100
     replay_events: int = 1000
     replay_bytes: int = 4 << 20

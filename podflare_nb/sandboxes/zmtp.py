@@ -183,6 +183,8 @@ class ZmtpSocket:
         self._type = socket_type
         self._decoder = Decoder(max_message_bytes)
         self._on_open, self._on_messages, self._on_lost = on_open, on_messages, on_lost
+        self.received = 0
+        """Bytes read so far: of a long message they tell that it is on its way."""
         self._socket: socket.socket | None = None
         self._unsent = b""
         self._waiting = False
@@ -268,6 +270,7 @@ class ZmtpSocket:
         if not count:
             self._lose("it closed the connection")
             return 0
+        self.received += count
         was_open = decoder.greeted
         try:
             messages = decoder.feed(bytes(_scratch[:count])) if room is None else decoder.filled(count)

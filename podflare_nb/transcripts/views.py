@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from .cells import NEAR, Cell, Place, Record, display_key
@@ -123,9 +124,11 @@ class Outputs:
                 texts.append(piece["text"])
                 continue
             for raw, _ in _outputs_of(self._source, self._cell, piece):
-                output = clean_output(raw) if raw.get("output_type") == "stream" else None
-                if output is not None and output["name"] == shown.name:
-                    texts.append(output["text"])
+                # Between two that are shown may stand one that cannot be read, and was left out.
+                with suppress(*UNREADABLE):
+                    output = clean_output(raw) if raw.get("output_type") == "stream" else None
+                    if output is not None and output["name"] == shown.name:
+                        texts.append(output["text"])
         return {"output_type": "stream", "name": shown.name, "text": "".join(texts)}
 
     def _read(self, shown: _Shown) -> Output:
@@ -245,7 +248,7 @@ def _records_of(source: Source, cell: Cell) -> Iterator[tuple[Record, Place]]:
 
 def _outputs_of(source: Source, cell: Cell, place: Place) -> Iterator[tuple[Record, Place]]:
     for record, begin, end in source.records(*place):
-        if record is not None and record["t"] == "out" and record.get("cell") == cell.recorded_id:
+        if record is not None and record["t"] == "out" and record.get("cell") == cell.recorded_id and "out" in record:
             yield record["out"], (begin, end)
 
 

@@ -156,6 +156,16 @@ def test_streams_lose_nothing_and_keep_their_order(make_header, pieces):
     assert all(a["name"] != b["name"] for a, b in pairwise(outputs))
 
 
+@pytest.mark.parametrize("unreadable", [{"oot": {}}, {"out": []}, {"out": {"output_type": "stream", "name": []}}])
+def test_an_output_that_cannot_be_read_is_left_out_between_two_that_can(make_header, unreadable):
+    good = {"t": "out", "cell": "a", "out": {"output_type": "stream", "name": "stdout", "text": "y"}}
+    told = Told(make_header(), [{"t": "start", "cell": "a", "source": "", "by": {}}])
+    for record in (good, {"t": "out", "cell": "a", **unreadable}, good):
+        told.apply(record)
+    (output,) = strict(told.ipynb())["cells"][0]["outputs"]
+    assert output["text"] == "yy"
+
+
 @quick
 @given(damage=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=8)), max_size=4))
 def test_a_journal_that_was_overwritten_anywhere_still_opens(make_header, validated, damage):
