@@ -39,6 +39,15 @@ def test_a_table_is_forked_worked_on_in_parallel_compared_and_merged(service):
             assert said(children[0], "print(df.p.max(), best)") == "999 1"
 
 
+def test_a_kernel_that_has_drawn_is_forked(service):
+    with Sandbox("python-datasci", host=service.url, api_key=service.key) as parent:
+        plot = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
+        assert len(parent.run_code(plot).pngs) == 1
+        for branch in parent.fork(2):
+            assert len(branch.run_code(plot).pngs) == 1
+        assert len(parent.run_code(plot).pngs) == 1
+
+
 def test_branches_draw_different_random_numbers(sandbox):
     said(sandbox, "import random, uuid, os; random.random()")
     with sandbox.fork(4) as children:

@@ -69,8 +69,9 @@ class Inventory:
         if root is not None:
             lost = _change_root(root, self.directory)
             troubles += found("files", "The working directory {} is not there any more.", lost)
+        placeholder = self.held.null if self.parted else None
         if root is not None or self.parted:
-            troubles += [Entanglement("files", each) for each in open_files.reopen(self.files)]
+            troubles += [Entanglement("files", each) for each in open_files.reopen(self.files, placeholder)]
         if root is not None:
             if not self.parted:
                 lost = open_files.lock(self.files)
@@ -145,6 +146,8 @@ def _what_end(descriptor: Descriptor) -> str | None:
 def _put_dead_ends(ends: list[tuple[int, str]], null: int) -> None:
     """In each place something of the same kind that belongs to nobody: reading finds the end, writing fails."""
     for fd, what in ends:
+        if open_files.behind(fd) is None:  # closed with its owner, which did not come along
+            continue
         fresh = _dead_end(what, null)
         try:
             os.dup2(fresh, fd, inheritable=os.get_inheritable(fd))

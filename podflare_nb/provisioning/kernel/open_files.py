@@ -109,13 +109,36 @@ def _moves_with(fd: int, other: OpenFile) -> bool:
     return moved
 
 
-def reopen(files: Iterable[OpenFile]) -> list[str]:
-    """Open all that have a path again, in this process's root; a sentence for each that could not be."""
-    return [sentence for each in files if each.path is not None and (sentence := _reopen(each))]
+def reopen(files: Iterable[OpenFile], placeholder: int | None) -> list[str]:
+    """Open all that have a path again, in this process's root; a sentence for each that could not be.
+
+    ``placeholder``: what ``let_go`` has put in their places, if it has. A number that leads to something else by now
+    was given up by its owner since it was written down, and may be somebody else's.
+    """
+    sentences: list[str] = []
+    again: set[int] = set()
+    stands_for = None if placeholder is None else behind(placeholder)
+    for each in files:
+        if each.path is None or behind(each.fd) != (stands_for or each.identity):
+            continue
+        if (sentence := _reopen(each, again)) is None:
+            again.add(each.fd)
+        else:
+            sentences.append(sentence)
+    return sentences
 
 
-def _reopen(file: OpenFile) -> str | None:
-    if file.like is not None:
+def behind(fd: int) -> tuple[int, int] | None:
+    """What stands behind a number; None if nothing does."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _reopen(file: OpenFile, again: set[int]) -> str | None:
+    if file.like is not None and file.like in again:
         _put(file.like, file.fd, close=False)
         return None
     try:
@@ -143,9 +166,12 @@ def lock(files: Iterable[OpenFile]) -> list[str]:
 
 
 def let_go(files: Iterable[OpenFile], null: int) -> None:
-    """In a new child: of all that ``reopen`` will open. Their locks are the parent's alone."""
+    """In a new child: of all that ``reopen`` will open. Their locks are the parent's alone.
+
+    What belonged to something that no child has (the parent's loop) may have been closed with it.
+    """
     for each in files:
-        if each.path is not None:
+        if each.path is not None and behind(each.fd) == each.identity:
             _put(null, each.fd, close=False)
 
 
@@ -159,9 +185,9 @@ def copy_unnamed(files: Iterable[OpenFile], held: Held) -> dict[tuple[int, int],
     """Put copies in place of files without a path. Returns a descriptor of each copy, by the original's identity."""
     copies: dict[tuple[int, int], int] = {}
     for file in files:
-        if file.path is not None or file.size > COPY_BYTES or file.flags & os.O_PATH:
+        if file.path is not None or file.size > COPY_BYTES or file.flags & os.O_PATH or behind(file.fd) is None:
             continue
-        if file.like is not None:
+        if file.like is not None and behind(file.like) is not None:
             _put(file.like, file.fd, close=False)
             continue
         if file.identity not in copies:

@@ -54,6 +54,18 @@ def locked(home):
     return found
 
 
+GIVEN_UP = """
+import asyncio, os
+home = os.environ['HOME']
+with open(home + '/text', 'w') as f: f.write('one\\ntwo\\nthree\\n')
+late = open(home + '/text'); copy = os.dup(late.fileno()); os.read(copy, 4)
+number = late.fileno()
+asyncio.get_running_loop().call_later(3600, late.read)
+del late
+"""
+"""A file whose last owner is something that no child has: the parent's loop."""
+
+
 @pytest.fixture
 def roots(kernel, tmp_path):
     """Copies of the machine as the kernel sees it, as far as it matters: its home, and /proc."""
@@ -131,6 +143,14 @@ def test_descriptors_that_shared_an_offset_still_do(forked):
     parent, child, _, _ = forked(OPEN)
     for who in (parent, child):
         assert who.value("os.lseek(copy, 3, 0), os.lseek(reading.fileno(), 0, 1), os.lseek(raw, 0, 1)") == "(3, 3, 0)"
+
+
+def test_a_file_whose_owner_did_not_come_along_is_closed_and_its_copy_is_not(forked):
+    parent, child, _, _ = forked(GIVEN_UP)
+    for who in (parent, child):
+        assert who.value("os.read(copy, 4)") == "b'two\\n'"
+    leads = "os.path.realpath(f'/proc/self/fd/{number}').endswith('/text')"
+    assert [who.value(leads) for who in (parent, child)] == ["True", "False"]
 
 
 def test_shared_memory_is_everybodys_own(forked):
