@@ -22,6 +22,7 @@ lint: $(VENV)/installed-dev  ## style, types, import contracts, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_sync_client.py --check
+	$(BIN)/python scripts/generate_openapi.py --check
 	sh static/check-bundle.sh
 
 check: test lint  ## what CI runs
@@ -44,7 +45,7 @@ $(BIN)/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/dependencies: pyproject.toml | $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra agents --extra datasci
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra agents --extra datasci --extra mcp
 	@touch $@
 
 $(VENV)/installed: $(SOURCES) $(VENV)/dependencies README.md LICENSE
@@ -56,4 +57,5 @@ $(VENV)/installed-dev: $(VENV)/installed $(VENV)/dependencies
 	@touch $@
 
 clean:  ## remove what was built here
-	rm -rf $(VENV) static/node_modules static/.node .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) static/node_modules static/sdk/node_modules static/sdk/dist static/sdk/test/dist static/ai-majors/*/node_modules
+	rm -rf static/ai-majors/*/dist static/.node .mypy_cache .ruff_cache .pytest_cache

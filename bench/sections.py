@@ -26,6 +26,7 @@ from .actions import (
 )
 from .branch_growth import measure_branch_growth
 from .branches import measure_branches
+from .client import measure_client
 from .kernel_socket import KernelSocket
 from .neighbour import measure_neighbour
 from .report import Row, median
@@ -213,6 +214,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "create": measure_create,
     "first": measure_first_result,
     "exec": measure_exec,
+    "client": measure_client,
     "burst": measure_burst,
     "memory": measure_memory,
     "growth": measure_growth,

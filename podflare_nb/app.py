@@ -25,6 +25,7 @@ from traitlets import Enum as EnumTrait
 from .chat.service import ChatService
 from .config import ServiceConfig, default_data_dir, kernelspec_dirs, pool_size_of
 from .errors import InvalidArgumentError, NoCapacityError, PodflareError
+from .handlers.kept_answers import KeptAnswers
 from .handlers.routes import ROUTES
 from .handlers.services import SETTING, Services, ServicesSlot
 from .protocol.responses import LayerInfo
@@ -200,6 +201,8 @@ async def start_services(
     stack.push_async_callback(recording.settle)
     stack.push_async_callback(branches.settle)
     stack.push_async_callback(sandboxes.aclose)
+    kept_answers = KeptAnswers()
+    stack.push_async_callback(kept_answers.aclose)
     keep_what_is_loaded()
     return Services(
         sandboxes=sandboxes,
@@ -208,6 +211,7 @@ async def start_services(
         admissions=admissions,
         transcripts=transcripts,
         chat=chat,
+        kept_answers=kept_answers,
         template_states=lambda: template_states(supervisor),
         isolation=config.isolation,
         layers=tuple(LayerInfo(name=each.name, available=each.available, detail=each.detail) for each in found),

@@ -22,6 +22,7 @@ SOURCE = ROOT / "podflare_nb" / "client" / "_async"
 TARGET = ROOT / "podflare_nb" / "client" / "_sync"
 
 WORDS = {
+    "AsyncAnswer": "Answer",
     "AsyncBaseTransport": "BaseTransport",
     "AsyncBranching": "Branching",
     "AsyncCalls": "Calls",
@@ -32,20 +33,20 @@ WORDS = {
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
     "AsyncSandbox": "Sandbox",
+    "AsyncTerminal": "Terminal",
+    "AsyncTerminalOutput": "TerminalOutput",
+    "AsyncTerminals": "Terminals",
     "AsyncTranscript": "Transcript",
+    "AsyncTransport": "Transport",
     "StartsWhenAwaited": "StartsAtOnce",
     "_async": "_sync",
     "aclose": "close",
     "aclosing": "closing",
     "acquire_async": "acquire",
-    "aiter_bytes": "iter_bytes",
-    "aiter_raw": "iter_raw",
-    "aread": "read",
     # The only use of asyncio there is its sleep.
     "asyncio": "time",
     "async_pools": "pools",
     "beside_loop": "in_place",
-    "handle_async_request": "handle_request",
     "in_thread": "in_place",
     "release_async": "release",
 }

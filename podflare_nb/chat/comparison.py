@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .observation import shorten
+from ..protocol.observation import shorten
 
 _SHOWN = 30
 """Of each kind of difference."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..protocol.observation import joined
 from .blocks import Block, bound_names, parse_message
-from .observation import joined
 from .turn import Ending
 from .writer import TurnWriter, fenced
 

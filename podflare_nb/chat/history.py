@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from ..protocol.observation import joined, observe
 from ..protocol.states import ExecutionStatus, Language
 from ..sandboxes.execution import ExecutionResult
-from .observation import joined, observe
 
 BASH_MAGIC = "%%bash\n"
 

@@ -19,9 +19,9 @@ from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.messages import UserContent
 
 from ..errors import ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError, TooLargeError
+from ..protocol.observation import Observed, shorten
 from ..protocol.states import Language
 from .branch import Branch
-from .observation import Observed, shorten
 from .ports import FileEntry, Workspace
 from .turn_branches import TurnBranches
 from .writer import TurnWriter

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..protocol.observation import Observation, Observed
 from ..protocol.provenance import Provenance
 from ..protocol.states import CellRole, Language
 from ..sandboxes.execution import Execution, ExecutionRequest, ExecutionResult
@@ -21,7 +22,6 @@ from .event_log import EventLog
 from .events import EventType
 from .history import PastRun, PastText, PastTurn
 from .limits import TurnLimits
-from .observation import Observation, Observed
 from .ports import Sandbox, Transcript
 from .turn import Ending, Turn, Usage
 

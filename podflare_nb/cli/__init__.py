@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ..errors import PodflareError
-from . import chat, doctor, export, keys, sandboxes, serve, templates
+from . import chat, doctor, export, keys, mcp, sandboxes, serve, templates, terminal
 
 INTERRUPTED = 130
 
@@ -28,7 +28,9 @@ app.command()(serve.serve)
 app.command()(doctor.doctor)
 app.command()(chat.chat)
 app.command()(export.export)
+app.command()(mcp.mcp)
 app.command()(templates.templates)
+app.command()(terminal.terminal)
 app.add_typer(sandboxes.app)
 app.add_typer(keys.app)
 

@@ -13,6 +13,7 @@ from ._sync.branching import Fork
 from ._sync.client import Client
 from ._sync.files import Files
 from ._sync.sandbox import Sandbox
+from ._sync.terminals import Terminal
 from .differences import (
     CellDifferences,
     Diff,
@@ -38,6 +39,7 @@ from .errors import (
     QuotaExceededError,
     ServiceUnreachableError,
     StreamBrokenError,
+    TimedOutError,
     TooLargeError,
     UnauthenticatedError,
     UnexpectedAnswerError,
@@ -47,6 +49,7 @@ from .family import Branch, Checkpoint, ForkedFrom
 from .pools import close_all
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
+from .terminals import TerminalInfo
 from .turns import Turn, TurnCell
 
 if TYPE_CHECKING:
@@ -56,12 +59,14 @@ if TYPE_CHECKING:
     from ._async.client import AsyncClient
     from ._async.files import AsyncFiles
     from ._async.sandbox import AsyncSandbox
+    from ._async.terminals import AsyncTerminal
 
 __all__ = [
     "AsyncClient",
     "AsyncFiles",
     "AsyncFork",
     "AsyncSandbox",
+    "AsyncTerminal",
     "Branch",
     "Capabilities",
     "CellDifferences",
@@ -99,6 +104,9 @@ __all__ = [
     "ServiceUnreachableError",
     "StreamBrokenError",
     "Template",
+    "Terminal",
+    "TerminalInfo",
+    "TimedOutError",
     "TooLargeError",
     "Turn",
     "TurnCell",
@@ -118,6 +126,7 @@ _ASYNCHRONOUS = {
     "AsyncFiles": "files",
     "AsyncFork": "branching",
     "AsyncSandbox": "sandbox",
+    "AsyncTerminal": "terminals",
 }
 
 

@@ -11,59 +11,60 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from .lean_httpx import httpx
-from .pools import client_settings, transport_settings
+from .async_sockets import AsyncSocketTransport
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
-
-
-class ThroughAsyncClient(httpx.AsyncBaseTransport):
-    """An AsyncClient as a transport; ``pools`` says what for."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, through a proxy if the environment says so."""
-        return await self._client.send(request, stream=True)
-
-    async def aclose(self) -> None:
-        """Close the Client."""
-        await self._client.aclose()
+    from .lean_httpx import httpx
+    from .transport import AsyncTransport
 
 
 @dataclass(slots=True)
 class _Shared:
-    pool: httpx.AsyncBaseTransport
+    pool: AsyncTransport
     users: int = 0
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
 
 
-def acquire_async(endpoint: Endpoint) -> httpx.AsyncBaseTransport:
+def owner() -> asyncio.AbstractEventLoop:
+    """Tell whom a pool belongs to: to the running event loop."""
+    return asyncio.get_running_loop()
+
+
+def acquire_async(endpoint: Endpoint) -> AsyncTransport:
     """Give the running event loop's pool for a service; made when first asked for."""
     pools = _of_loop.setdefault(asyncio.get_running_loop(), {})
     shared = pools.get(endpoint.origin)
     if shared is None:
-        pool: httpx.AsyncBaseTransport
-        if endpoint.is_loopback:
-            pool = httpx.AsyncHTTPTransport(**transport_settings(endpoint))
-        else:
-            pool = ThroughAsyncClient(httpx.AsyncClient(**client_settings()))
-        shared = pools[endpoint.origin] = _Shared(pool)
+        shared = pools[endpoint.origin] = _Shared(_made(endpoint))
     shared.users += 1
     return shared.pool
 
 
-async def release_async(endpoint: Endpoint, pool: httpx.AsyncBaseTransport) -> None:
-    """Tell that a user of a pool is done: the last one closes it."""
+async def release_async(endpoint: Endpoint) -> None:
+    """Tell that a user of the running event loop's pool is done: the last one closes it."""
     pools = _of_loop.get(asyncio.get_running_loop(), {})
     shared = pools.get(endpoint.origin)
-    if shared is None or shared.pool is not pool:
+    if shared is None:
         return
     shared.users -= 1
     if not shared.users:
         del pools[endpoint.origin]
-        await pool.aclose()
+        await shared.pool.aclose()
+
+
+def carried_by(transport: httpx.AsyncBaseTransport) -> AsyncTransport:
+    """Make a transport of one of httpx's."""
+    from .through_httpx import AsyncHttpxTransport  # noqa: PLC0415 - httpx is most of the import time of those without
+
+    return AsyncHttpxTransport(transport)
+
+
+def _made(endpoint: Endpoint) -> AsyncTransport:
+    if endpoint.is_plain_loopback:
+        return AsyncSocketTransport(endpoint.url)
+    from .through_httpx import ThroughAsyncClient  # noqa: PLC0415 - as above
+
+    return carried_by(ThroughAsyncClient())

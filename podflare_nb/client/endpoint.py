@@ -38,6 +38,11 @@ class Endpoint:
         return f"{parts.scheme}://{parts.netloc}"
 
     @property
+    def is_plain_loopback(self) -> bool:
+        """Whether it is spoken to without TLS and proxies: a service on this machine, by http."""
+        return self.url.startswith("http:") and self.is_loopback
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is a service on this machine."""
         name = urlsplit(self.url).hostname or ""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .results import Result
+
 
 class PodflareError(Exception):
     """Base of all. ``message`` is a sentence; ``status`` is the HTTP status, None where none came."""
@@ -120,16 +122,24 @@ class ConnectionLostError(PodflareError):
     code = "connection_lost"
 
 
+class TimedOutError(ConnectionLostError):
+    """The service is there and did not answer in time: whether the request took effect is unknown."""
+
+    code = "timed_out"
+
+
 class StreamBrokenError(ConnectionLostError):
     """A stream ended before its last event: how the work ended is unknown.
 
-    ``events_received`` counts what arrived, ``last_seq`` is the last event's number (None: no event came),
-    ``stdout`` and ``stderr`` hold the text so far where the call collects it.
+    ``events_received`` counts what arrived, ``last_seq`` is the last event's number (None: no event came);
+    ``stdout``, ``stderr`` and ``results`` hold what came so far where the call collects it. ``may_still_run``: the
+    service had not ended the work when the connection was lost; it interrupts code whose client has gone when it
+    notices. ``sandbox_id`` is where: ``replay()`` gives the events that the service still has.
     """
 
     code = "stream_broken"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a thing that is known
         self,
         message: str,
         *,
@@ -137,12 +147,17 @@ class StreamBrokenError(ConnectionLostError):
         last_seq: int | None = None,
         stdout: str = "",
         stderr: str = "",
+        may_still_run: bool = True,
+        sandbox_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.events_received = events_received
         self.last_seq = last_seq
         self.stdout = stdout
         self.stderr = stderr
+        self.results: list[Result] = []
+        self.may_still_run = may_still_run
+        self.sandbox_id = sandbox_id
 
 
 class UnexpectedAnswerError(PodflareError):
@@ -200,6 +215,7 @@ def error_of_answer(status: int, answer: object, *, url: str, retry_after: float
             f"{url} answered {status}, but not as podflare_nb does. Is the host right? It usually ends with "
             "/podflare, as in http://127.0.0.1:8888/podflare.",
             status=status,
+            details={} if retry_after is None else {"retry_after": retry_after},
         )
     kind = _BY_CODE.get(str(answer.get("code")), _BY_STATUS.get(status, PodflareError))
     given = answer.get("details")

@@ -6,15 +6,20 @@ No input or output happens here. Types that a client does not know pass through;
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 _OWN_FIELDS = frozenset({"type", "data", "seq", "ts"})
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would be a third of what an event costs, and a stream has thousands.
+@dataclass(slots=True)
 class Event:
     """One event of a stream.
 
@@ -44,16 +49,42 @@ class ChatEvent(Event):
     __slots__ = ()
 
 
-def event_of_line(line: bytes, kind: type[Event] = Event) -> Event:
-    """Read one line; raises UnexpectedAnswerError for one that is no event."""
+E = TypeVar("E", bound=Event)
+
+
+def events_of(lines: Sequence[bytes], kind: type[E]) -> Iterator[E]:
+    """Read lines, an event each; raises UnexpectedAnswerError for one that is none."""
+    for line, found in zip(lines, _decoded(lines), strict=True):
+        try:
+            if len(found) == len(_OWN_FIELDS):
+                event = kind(found["type"], found["data"], int(found["seq"]), int(found["ts"]))
+            else:
+                own = (found["type"], found.get("data"), int(found.get("seq", 0)), int(found.get("ts", 0)))
+                event = kind(*own, {name: value for name, value in found.items() if name not in _OWN_FIELDS})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _no_event(line) from error
+        yield event
+
+
+def _decoded(lines: Sequence[bytes]) -> Iterable[Any]:
+    """Decode lines of JSON: at once if they are whole, which takes a third of the time; else one by one."""
+    if len(lines) > 1:
+        with suppress(ValueError):
+            together: list[Any] = json.loads(b"[%b]" % b",".join(lines))
+            if len(together) == len(lines):
+                return together
+    return map(_decoded_one, lines)
+
+
+def _decoded_one(line: bytes) -> Any:
     try:
-        found = json.loads(line)
-        own = (found["type"], found.get("data"), int(found.get("seq", 0)), int(found.get("ts", 0)))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UnexpectedAnswerError(f"The stream holds a line that is no event: {line[:200]!r}") from error
-    if len(found) == len(_OWN_FIELDS):
-        return kind(*own)
-    return kind(*own, {name: value for name, value in found.items() if name not in _OWN_FIELDS})
+        return json.loads(line)
+    except ValueError as error:
+        raise _no_event(line) from error
+
+
+def _no_event(line: bytes) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"The stream holds a line that is no event: {line[:200]!r}")
 
 
 class LineSplitter:

@@ -1,10 +1,8 @@
 """The connections underneath: one pool for each service, shared by every sandbox of a process.
 
-A service on this machine is spoken to by httpx's transport, its pool without what a Client adds to a call (a third
-of a millisecond for redirects, cookies and hooks, none of which is used). Any other goes through a Client, which
-knows the environment's proxies. A pool lives until the process ends. After a fork the child starts with none: two
-processes must not speak on one socket. Not the protocol: that is the connection's. Those of event loops are in
-``async_pools``.
+A service on this machine is spoken to over our own sockets, any other by httpx, which knows TLS and the environment's
+proxies. A pool lives until the process ends. After a fork the child starts with none: two processes must not speak on
+one socket. Not the protocol: that is the connection's. Those of event loops are in ``async_pools``.
 """
 
 from __future__ import annotations
@@ -12,75 +10,42 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .lean_httpx import httpx
+from .sockets import SocketTransport
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
-
-TIMEOUT = httpx.Timeout(connect=10.0, read=120.0, write=120.0, pool=None)
-"""Of ordinary calls. A stream has no read timeout of its own: code may be silent for as long as it runs."""
-
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60.0)
-"""No bound on connections: each running execution holds one, and a bound would make the next one wait for it."""
-
-
-def patient(seconds: float) -> httpx.Timeout:
-    """Give the timeouts of a call that the service itself may let wait for so long."""
-    if not seconds:
-        return TIMEOUT
-    read = (TIMEOUT.read or 0.0) + seconds
-    return httpx.Timeout(connect=TIMEOUT.connect, read=read, write=TIMEOUT.write, pool=None)
-
+    from .lean_httpx import httpx
+    from .transport import Transport
 
 _lock = threading.Lock()
-_of_process: dict[str, httpx.BaseTransport] = {}
+_of_process: dict[str, Transport] = {}
 
 
-class ThroughClient(httpx.BaseTransport):
-    """A Client as a transport."""
-
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, through a proxy if the environment says so."""
-        return self._client.send(request, stream=True)
-
-    def close(self) -> None:
-        """Close the Client."""
-        self._client.close()
+def owner() -> object:
+    """Tell whom a pool belongs to: to this process, not to one that it forks."""
+    return os.getpid()
 
 
-def client_settings() -> dict[str, Any]:
-    """Give the arguments of a Client."""
-    # The key of each call says who calls, and callers with other keys share a pool: it keeps no cookie.
-    return {"limits": LIMITS, "cookies": CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))}
-
-
-def transport_settings(endpoint: Endpoint) -> dict[str, Any]:
-    """Give the arguments of a transport to this machine."""
-    # Loading the certificate store takes 20 ms, which plain http has no use for. No redirect is followed.
-    return {"limits": LIMITS, "verify": endpoint.url.startswith("https:"), "trust_env": False}
-
-
-def acquire(endpoint: Endpoint) -> httpx.BaseTransport:
+def acquire(endpoint: Endpoint) -> Transport:
     """Give the process's pool for a service; made when first asked for."""
     with _lock:
         pool = _of_process.get(endpoint.origin)
         if pool is None:
-            if endpoint.is_loopback:
-                pool = httpx.HTTPTransport(**transport_settings(endpoint))
-            else:
-                pool = ThroughClient(httpx.Client(**client_settings()))
-            _of_process[endpoint.origin] = pool
+            pool = _of_process[endpoint.origin] = _made(endpoint)
         return pool
 
 
-def release(_endpoint: Endpoint, _pool: httpx.BaseTransport) -> None:
+def release(_endpoint: Endpoint) -> None:
     """Tell that a user of a pool is done: the process keeps it for the next."""
+
+
+def carried_by(transport: httpx.BaseTransport) -> Transport:
+    """Make a transport of one of httpx's."""
+    from .through_httpx import HttpxTransport  # noqa: PLC0415 - httpx is most of the import time of those without
+
+    return HttpxTransport(transport)
 
 
 def close_all() -> None:
@@ -90,6 +55,14 @@ def close_all() -> None:
         _of_process.clear()
     for pool in pools:
         pool.close()
+
+
+def _made(endpoint: Endpoint) -> Transport:
+    if endpoint.is_plain_loopback:
+        return SocketTransport(endpoint.url)
+    from .through_httpx import ThroughClient  # noqa: PLC0415 - as above
+
+    return carried_by(ThroughClient())
 
 
 def _forget_after_fork() -> None:

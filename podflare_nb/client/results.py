@@ -195,6 +195,11 @@ class ResultCollector:
         """The lines so far."""
         return "\n".join(self._stderr)
 
+    @property
+    def results(self) -> list[Result]:
+        """The rich results so far."""
+        return list(self._results)
+
     def add(self, event: Event) -> ExecResult | None:
         """Take the next event; the result when it was the exit, else None. Unknown types are skipped."""
         if event.type == "stdout":

@@ -113,7 +113,8 @@ class PodflareHandler(BodyHandler):
 
     def update_api_activity(self) -> None:
         """Note that somebody is there (the server may be set to end when nobody is), without reading arguments."""
-        if self._jupyter_current_user is not None:
+        # Tornado refuses some requests (an unknown method, a path that is no UTF-8) before anybody is recognised.
+        if getattr(self, "_jupyter_current_user", None) is not None:
             self.settings["api_last_activity"] = utcnow()
 
 

@@ -50,12 +50,16 @@ class BodyHandler(TellingHandler):
 
     def read(self, kind: type[R]) -> R:
         """Read the body as one of ``protocol.requests``. Raises InvalidArgumentError, TooLargeError."""
+        return read(kind, self.whole_body())
+
+    def whole_body(self) -> bytes:
+        """Give the body as it came. Raises TooLargeError."""
         if len(self._body) > self.max_body_bytes:
             raise TooLargeError(
                 f"The request's body is over the limit of this call, {self.max_body_bytes} bytes.",
                 limit=self.max_body_bytes,
             )
-        return read(kind, bytes(self._body))
+        return bytes(self._body)
 
     async def answer(self, response: BaseModel, status: int = 200) -> None:
         """Answer with one of ``protocol.responses``."""

@@ -16,6 +16,7 @@ from ..sandboxes.sandbox import Sandbox
 from ..storage.sandboxes import SandboxRecord
 from .authorization import authorized
 from .base import PodflareHandler
+from .idempotency import OnceHandler
 from .sandboxes import forked_from
 from .services import Services
 
@@ -25,7 +26,7 @@ RESOURCE = "podflare_nb:sandboxes"
 USAGE_SECONDS = 2.0
 
 
-class ForkHandler(PodflareHandler):
+class ForkHandler(OnceHandler):
     """``POST /v1/sandboxes/{id}/fork``."""
 
     @web.authenticated
@@ -34,12 +35,15 @@ class ForkHandler(PodflareHandler):
         """Make branches; they are ready when this answers."""
         request = self.read(Fork)
         services = await self.services()
+        await self.answer_once(lambda: self._fork(services, sandbox_id, request))
+
+    async def _fork(self, services: Services, sandbox_id: str, request: Fork) -> ForkResult:
         wait_seconds = WAIT_SECONDS if request.wait_seconds is None else request.wait_seconds
         outcome = await services.branches.fork(
             self.who.tenant.id, sandbox_id, request.n, wait_seconds=wait_seconds, strict=bool(request.strict)
         )
         children = [child.id for child in outcome.children]
-        await self.answer(ForkResult(children=children, warnings=outcome.warnings, failures=outcome.failures))
+        return ForkResult(children=children, warnings=outcome.warnings, failures=outcome.failures)
 
 
 class MergeHandler(PodflareHandler):
@@ -66,7 +70,7 @@ class DiffHandler(PodflareHandler):
         request = self.read(Diff)
         services = await self.services()
         found = await services.branches.diff(self.who.tenant.id, sandbox_id, request.other)
-        await self.answer(DiffResult(**found))
+        await self.answer(DiffResult.model_validate(found))
 
 
 class RewindHandler(PodflareHandler):

@@ -13,7 +13,7 @@ from ..chat.limits import TurnRequest
 from ..chat.turn import Turn
 from ..errors import InvalidArgumentError
 from ..protocol.requests import Approval, ChatMessage, Nothing
-from ..protocol.responses import TurnInfo, TurnList
+from ..protocol.responses import Accepted, TurnInfo, TurnList
 from ..transcripts.transcript import title_of
 from .authorization import authorized
 from .notebook import TranscriptHandler
@@ -131,8 +131,7 @@ class TurnCancelHandler(TranscriptHandler):
         services = await self.services()
         await self.transcript(sandbox_id)
         services.chat.cancel(sandbox_id, turn_id, self.who.principal)
-        self.set_status(202)
-        await self.finish("{}")
+        await self.answer(Accepted(), 202)
 
 
 class TurnApproveHandler(TranscriptHandler):
@@ -148,5 +147,4 @@ class TurnApproveHandler(TranscriptHandler):
         services.chat.approve(
             sandbox_id, turn_id, answer.tool_call_id, approved=answer.approved, principal=self.who.principal
         )
-        self.set_status(202)
-        await self.finish("{}")
+        await self.answer(Accepted(), 202)

@@ -24,6 +24,7 @@ class TellingHandler(APIHandler):
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         if status_code == 405:
             error = web.HTTPError(405, f"{self.request.method} is not a method of this URL.")
+            self.set_header("Allow", ", ".join(self.methods()))
         status = status_of(error) if error is not None else status_code
         self.set_status(status)
         if (seconds := retry_after(error)) is not None:
@@ -35,6 +36,11 @@ class TellingHandler(APIHandler):
         if status == 401:
             self.set_header("WWW-Authenticate", "Bearer")
         self.finish(json.dumps(body_of(error, status)))
+
+    def methods(self) -> list[str]:
+        """Give the methods that this URL has, for ``Allow``."""
+        missing = web.RequestHandler._unimplemented_method  # noqa: SLF001 - what Tornado puts where there is none
+        return [name for name in self.SUPPORTED_METHODS if getattr(type(self), name.lower()) is not missing]
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
         """Log only what is a fault of ours: every other error is told to whoever asked."""

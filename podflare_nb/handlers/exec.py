@@ -9,8 +9,9 @@ import time
 
 from tornado import web
 
-from ..protocol.provenance import Model, Provenance
+from ..protocol.provenance import Provenance, model_of
 from ..protocol.requests import Exec, Nothing
+from ..protocol.responses import Accepted
 from ..sandboxes.exec_events import stream
 from ..sandboxes.execution import Execution, ExecutionRequest
 from .authorization import authorized
@@ -85,8 +86,7 @@ class InterruptHandler(StreamingHandler):
         self.read(Nothing)
         services = await self.services()
         await services.sandboxes.get(self.who.tenant.id, sandbox_id).interrupt()
-        self.set_status(202)
-        await self.finish("{}")
+        await self.answer(Accepted(), 202)
 
 
 class ReplayHandler(StreamingHandler):
@@ -109,7 +109,6 @@ def execution_request(request: Exec, principal: str, *, keeps_states: bool) -> E
     Where states are kept, a call that names no turn is one of its own, and each call of a turn that its caller named
     ends it as far as we know: what is kept of it is the state after the last one.
     """
-    provider, _, model_id = (request.model or "").partition(":")
     return ExecutionRequest(
         code=request.code,
         language=request.language or "python",
@@ -120,7 +119,7 @@ def execution_request(request: Exec, principal: str, *, keeps_states: bool) -> E
             operator=request.operator,
             turn_id=request.turn_id or (f"turn_{secrets.token_hex(16)}" if keeps_states else None),
             tool_call_id=request.tool_call_id,
-            model=Model(provider=provider, id=model_id) if model_id else None,
+            model=model_of(request.model),
         ),
         ends_turn=keeps_states,
     )

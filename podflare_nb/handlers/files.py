@@ -31,8 +31,65 @@ WRITE_BYTES = 1 << 20
 MIB = 1 << 20
 
 
-class FilesHandler(StreamingHandler):
-    """``/v1/sandboxes/{id}/files/<path>``; without a path: the workspace itself."""
+class WorkspaceHandler(StreamingHandler):
+    """``/v1/sandboxes/{id}/files``: the workspace itself; and what reading a file in it takes."""
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, sandbox_id: str, path: str = "") -> None:
+        """Send a file's bytes, or list a directory."""
+        files = (await self.find_sandbox(sandbox_id)).files
+        found = await files.stat(path)
+        if found.type == "directory":
+            await self._list(files, path)
+            return
+        async with await files.open(path) as reader:
+            self.begin_stream(content_type_of(reader.entry.name))
+            self.describe(reader.entry)
+            if self.check_etag_header():
+                self.set_status(304)
+                await self.finish_stream()
+                return
+            self.set_header("Content-Length", str(reader.entry.size))
+            await self.send_all(reader.chunks())
+
+    async def _list(self, files: WorkspaceFiles, path: str) -> None:
+        entries = [
+            FileEntry(name=entry.name, type=entry.type, size=entry.size, modified=entry.modified)
+            for entry in await files.entries(path)
+        ]
+        await self.answer(DirectoryListing(path=path, entries=entries))
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def head(self, sandbox_id: str, path: str = "") -> None:
+        """Tell what ``get`` would send: its type, size and age."""
+        found = await (await self.find_sandbox(sandbox_id)).files.stat(path)
+        if found.type == "directory":
+            await self.finish()
+            return
+        self.describe(found)
+        self.set_header("Content-Length", str(found.size))
+        await self.finish(set_content_type=content_type_of(found.name))
+
+    async def find_sandbox(self, sandbox_id: str) -> Sandbox:
+        """Find the sandbox; whoever uses its files uses it."""
+        services = await self.services()
+        sandbox = services.sandboxes.get(self.who.tenant.id, sandbox_id)
+        sandbox.was_used()
+        return sandbox
+
+    def describe(self, found: FoundFile) -> None:
+        """Set the headers that tell of a file."""
+        self.set_header("Etag", f'"{found.etag}"')
+        self.set_header("Last-Modified", httputil.format_timestamp(found.modified))
+        self.set_header("Content-Security-Policy", FILE_CSP)
+        self.set_header("Cache-Control", "no-cache")
+        self.set_attachment_header(found.name)
+
+
+class FilesHandler(WorkspaceHandler):
+    """``/v1/sandboxes/{id}/files/<path>``: a file or a directory."""
 
     def initialize(self, **_: Any) -> None:
         """Begin with no file."""
@@ -47,7 +104,7 @@ class FilesHandler(StreamingHandler):
             # The body is taken before the method's own check: refuse here what it would refuse.
             if not await ensure_async(self.authorizer.is_authorized(self, self.who.user, "write", RESOURCE)):
                 raise ForbiddenError("You may not write files.")
-            await self._begin_upload(str(self.path_args[0]), self.path_args[1] or "")
+            await self._begin_upload(str(self.path_args[0]), str(self.path_args[1]))
 
     def _refuse_large_bodies(self) -> None:
         """Leave a PUT's size to the sandbox's disk limit; other methods have no body to speak of."""
@@ -57,7 +114,7 @@ class FilesHandler(StreamingHandler):
     async def _begin_upload(self, sandbox_id: str, path: str) -> None:
         if not path or path.endswith("/"):
             raise InvalidArgumentError("A file's path cannot be empty or end with a slash.")
-        sandbox = await self._sandbox(sandbox_id)
+        sandbox = await self.find_sandbox(sandbox_id)
         limit = sandbox.limits.disk_mib * MIB
         if self.declared_length > limit:
             raise TooLargeError(
@@ -108,64 +165,13 @@ class FilesHandler(StreamingHandler):
             asyncio.ensure_future(self._upload.aclose())  # noqa: RUF006 - it ends by itself, and soon
 
     @web.authenticated
-    @authorized("read", resource=RESOURCE)
-    async def get(self, sandbox_id: str, path: str | None) -> None:
-        """Send a file's bytes, or list a directory."""
-        files = (await self._sandbox(sandbox_id)).files
-        found = await files.stat(path or "")
-        if found.type == "directory":
-            await self._list(files, path or "")
-            return
-        async with await files.open(path or "") as reader:
-            self.begin_stream(content_type_of(reader.entry.name))
-            self._describe(reader.entry)
-            if self.check_etag_header():
-                self.set_status(304)
-                await self.finish_stream()
-                return
-            self.set_header("Content-Length", str(reader.entry.size))
-            await self.send_all(reader.chunks())
-
-    async def _list(self, files: WorkspaceFiles, path: str) -> None:
-        entries = [
-            FileEntry(name=entry.name, type=entry.type, size=entry.size, modified=entry.modified)
-            for entry in await files.entries(path)
-        ]
-        await self.answer(DirectoryListing(path=path, entries=entries))
-
-    @web.authenticated
-    @authorized("read", resource=RESOURCE)
-    async def head(self, sandbox_id: str, path: str | None) -> None:
-        """Tell what ``get`` would send: its type, size and age."""
-        found = await (await self._sandbox(sandbox_id)).files.stat(path or "")
-        if found.type == "directory":
-            await self.finish()
-            return
-        self._describe(found)
-        self.set_header("Content-Length", str(found.size))
-        await self.finish(set_content_type=content_type_of(found.name))
-
-    @web.authenticated
     @authorized("write", resource=RESOURCE)
-    async def delete(self, sandbox_id: str, path: str | None) -> None:
+    async def delete(self, sandbox_id: str, path: str) -> None:
         """Delete a file or a directory; one that is not empty only with ``?recursive=true``."""
-        files = (await self._sandbox(sandbox_id)).files
-        await files.delete(path or "", recursive=flag(self, "recursive"))
+        files = (await self.find_sandbox(sandbox_id)).files
+        await files.delete(path, recursive=flag(self, "recursive"))
         self.set_status(204)
         await self.finish()
-
-    async def _sandbox(self, sandbox_id: str) -> Sandbox:
-        services = await self.services()
-        sandbox = services.sandboxes.get(self.who.tenant.id, sandbox_id)
-        sandbox.was_used()
-        return sandbox
-
-    def _describe(self, found: FoundFile) -> None:
-        self.set_header("Etag", f'"{found.etag}"')
-        self.set_header("Last-Modified", httputil.format_timestamp(found.modified))
-        self.set_header("Content-Security-Policy", FILE_CSP)
-        self.set_header("Cache-Control", "no-cache")
-        self.set_attachment_header(found.name)
 
 
 def content_type_of(name: str) -> str:

@@ -75,7 +75,7 @@ def capabilities(services: Services, tenant: Tenant) -> Capabilities:
             max_sandboxes=tenant.max_sandboxes,
             max_memory_mib=tenant.max_memory_mib,
         ),
-        features=Features(fork=True),
+        features=Features(fork=True, pty=True),
     )
 
 

@@ -16,6 +16,7 @@ from ..transcripts.export import CONTENT_TYPES, ExportFormat
 from ..transcripts.transcript import Transcript
 from .authorization import authorized
 from .base import PodflareHandler
+from .sandboxes import flag
 from .streaming import StreamingHandler
 
 IPYNB_TYPE = "application/x-ipynb+json"
@@ -69,7 +70,7 @@ class NotebookExportHandler(PiecesHandler):
     async def get(self, sandbox_id: str, kind: str) -> None:
         """Send the notebook in another format."""
         pieces = (await self.transcript(sandbox_id)).export_pieces(cast("ExportFormat", kind))
-        if self.get_query_argument("download", None) is not None:
+        if flag(self, "download", bare="true"):
             self.set_attachment_header(f"{sandbox_id}.{kind}")
         self.set_header("Content-Security-Policy", EXPORT_CSP)
         await self.send_pieces(pieces, CONTENT_TYPES[kind])

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import branches, chat, exec, files, info, notebook, page, sandboxes  # noqa: A004 - the call is named exec
+from . import (
+    branches,
+    chat,
+    exec,  # noqa: A004 - the call is named exec
+    files,
+    info,
+    mcp,
+    notebook,
+    openapi,
+    page,
+    record,
+    sandboxes,
+    terminals,
+)
 from .base import UnknownRouteHandler
 
 BASE = r"/podflare"
 SANDBOXES = BASE + r"/v1/sandboxes"
 SANDBOX = SANDBOXES + r"/([^/]+)"
 TURN = SANDBOX + r"/chat/([^/]+)"
+TERMINAL = SANDBOX + r"/pty/([^/]+)"
 
 ROUTES: list[tuple[Any, ...]] = [
     (BASE + r"/?", page.PageHandler),
     (BASE + r"/static/(.*)", page.AssetHandler, {"path": str(page.ASSETS)}),
     (BASE + r"/v1/healthz", info.HealthHandler),
+    (BASE + r"/v1/openapi.json", openapi.OpenapiHandler),
     (BASE + r"/v1/capabilities", info.CapabilitiesHandler),
     (BASE + r"/v1/templates", info.TemplatesHandler),
+    (BASE + r"/mcp", mcp.McpHandler),
     (SANDBOXES, sandboxes.SandboxesHandler),
     (SANDBOX, sandboxes.SandboxHandler),
     (SANDBOX + r"/fork", branches.ForkHandler),
@@ -26,9 +42,17 @@ ROUTES: list[tuple[Any, ...]] = [
     (SANDBOX + r"/rewind", branches.RewindHandler),
     (SANDBOX + r"/branches", branches.BranchesHandler),
     (SANDBOX + r"/exec", exec.ExecHandler),
+    (SANDBOX + r"/record", record.RecordHandler),
     (SANDBOX + r"/interrupt", exec.InterruptHandler),
     (SANDBOX + r"/replay", exec.ReplayHandler),
-    (SANDBOX + r"/files(?:/(.*))?", files.FilesHandler),
+    (SANDBOX + r"/files", files.WorkspaceHandler),
+    (SANDBOX + r"/files/(.*)", files.FilesHandler),
+    (SANDBOX + r"/pty", terminals.TerminalsHandler),
+    (TERMINAL + r"/attach", terminals.AttachHandler),
+    (TERMINAL + r"/input", terminals.InputHandler),
+    (TERMINAL + r"/resize", terminals.ResizeHandler),
+    (TERMINAL + r"/kill", terminals.KillHandler),
+    (TERMINAL + r"/read", terminals.ReadHandler),
     (SANDBOX + r"/chat", chat.ChatHandler),
     (TURN + r"/events", chat.TurnEventsHandler),
     (TURN + r"/cancel", chat.TurnCancelHandler),

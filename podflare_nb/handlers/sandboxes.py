@@ -17,13 +17,14 @@ from ..storage.sandboxes import SandboxRecord
 from ..tenants.tenant import LOCAL_TENANT_ID
 from .authorization import authorized
 from .base import PodflareHandler
+from .idempotency import OnceHandler
 from .services import Services
 
 DEFAULT_PAGE, MAX_PAGE = 50, 200
-TRUE, FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", ""})
+TRUE, FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
-class SandboxesHandler(PodflareHandler):
+class SandboxesHandler(OnceHandler):
     """``/v1/sandboxes``."""
 
     @web.authenticated
@@ -49,11 +50,10 @@ class SandboxesHandler(PodflareHandler):
         """Create a sandbox from a template; it is ready when this answers."""
         request = self.read(CreateSandbox)
         services = await self.services()
-        given = request.model_dump(exclude_none=True)
-        sandbox = await self._create(services, CreateSpec(**given))
-        await self.answer(info_of(sandbox))
+        spec = CreateSpec(**request.model_dump(exclude_none=True))
+        await self.answer_once(lambda: self._create(services, spec))
 
-    async def _create(self, services: Services, spec: CreateSpec) -> Sandbox:
+    async def _create(self, services: Services, spec: CreateSpec) -> SandboxInfo:
         tenant = self.who.tenant
         if services.isolation == "none" and tenant.id != LOCAL_TENANT_ID:
             raise ForbiddenError(
@@ -64,7 +64,7 @@ class SandboxesHandler(PodflareHandler):
         wanted = spec.ram_mib or template.limits.memory_mib
         live = [s.limits.memory_mib for s in services.sandboxes.live.values() if s.tenant_id == tenant.id]
         with services.admissions.admit(tenant, live, wanted):
-            return await services.sandboxes.create(tenant.id, spec)
+            return info_of(await services.sandboxes.create(tenant.id, spec))
 
     def _limit(self) -> int:
         text = self.get_query_argument("limit", str(DEFAULT_PAGE))
@@ -114,9 +114,9 @@ class SandboxHandler(PodflareHandler):
         await self.finish()
 
 
-def flag(handler: PodflareHandler, name: str) -> bool:
-    """Read a flag of the query; absent is false. Raises InvalidArgumentError."""
-    text = handler.get_query_argument(name, "").lower()
+def flag(handler: PodflareHandler, name: str, bare: str = "false") -> bool:
+    """Read a flag of the query; absent is false, and without a value it is ``bare``. Raises InvalidArgumentError."""
+    text = handler.get_query_argument(name, "false").lower() or bare
     if text not in TRUE | FALSE:
         raise InvalidArgumentError(f"{name} is {text[:60]!r}; it must be true or false.")
     return text in TRUE

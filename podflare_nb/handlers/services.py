@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from ..chat.service import ChatService
@@ -18,6 +19,7 @@ from ..sandboxes.settings import SandboxSettings
 from ..tenants.key_ring import KeyRing
 from ..tenants.quotas import Admissions
 from ..transcripts.store import TranscriptStore
+from .kept_answers import KeptAnswers
 
 SETTING = "podflare_nb_slot"
 """Where the slot is in the web application's settings."""
@@ -33,6 +35,7 @@ class Services:
     admissions: Admissions
     transcripts: TranscriptStore
     chat: ChatService
+    kept_answers: KeptAnswers
     template_states: Callable[[], Awaitable[Mapping[str, str]]]
     isolation: str
     layers: Sequence[LayerInfo]
@@ -50,6 +53,7 @@ class ServicesSlot:
         self._services: Services | None = None
         self._starting: asyncio.Task[Services] | None = None
         self._absence: PodflareError | None = None
+        self._kept = AsyncExitStack()
 
     async def get(self) -> Services:
         """Give the services, once they have started. Raises why they cannot be had (503)."""
@@ -71,8 +75,13 @@ class ServicesSlot:
         self._absence = absence
         self._services = None
 
+    def keep(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Take note of what handlers keep from one request to the next: ``end`` is called before the services end."""
+        self._kept.push_async_callback(end)
+
     async def close(self) -> None:
-        """Refuse new requests; a start that is under way is ended. Idempotent."""
+        """End what handlers kept, refuse new requests; a start that is under way is ended. Idempotent."""
+        await self._kept.aclose()
         self.refuse(NoCapacityError("The service is ending."))
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()

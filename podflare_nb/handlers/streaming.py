@@ -23,6 +23,9 @@ STALL_SECONDS = 120.0
 class StreamingHandler(PodflareHandler):
     """Base of handlers whose answer is a stream."""
 
+    _left = False
+    """Whether the client has gone away."""
+
     def begin_stream(self, content_type: str) -> None:
         """Set what a stream's headers need; from here on, the client's going away cancels this handler's task."""
         self.set_status(HTTPStatus.OK)
@@ -30,9 +33,13 @@ class StreamingHandler(PodflareHandler):
         self.set_header("Cache-Control", "no-store")
         # nginx would hold lines back until its buffer is full.
         self.set_header("X-Accel-Buffering", "no")
+        self.send_small_pieces()
+        self._task = asyncio.current_task()
+
+    def send_small_pieces(self) -> None:
+        """Have the system send each piece as it is, not wait for more."""
         if (stream := self._socket()) is not None:
             stream.set_nodelay(True)
-        self._task = asyncio.current_task()
 
     def open_stream(self) -> None:
         """Send the headers now, if nothing has been sent yet."""
@@ -75,6 +82,7 @@ class StreamingHandler(PodflareHandler):
     def on_connection_close(self) -> None:
         """Cancel the work: nobody is there to read; Tornado calls it."""
         super().on_connection_close()
+        self._left = True
         task: asyncio.Task[object] | None = getattr(self, "_task", None)
         if task is not None and not self._finished:
             task.cancel()
@@ -82,7 +90,8 @@ class StreamingHandler(PodflareHandler):
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Tell an error, unless the client has gone away: Tornado calls it then, too, and would log that."""
         stream = self._socket()
-        if stream is not None and not stream.closed():
+        # No socket: the caller is in this process (``in_process``).
+        if not self._left and (stream is None or not stream.closed()):
             super().send_error(status_code, **kwargs)
 
     def log_exception(self, kind: object, error: object, trace: object) -> None:

@@ -1,1 +1,4 @@
-"""Wire types: what clients send, what they get back, and the events of a stream. A leaf: imports nothing of ours."""
+"""What the service and its clients agree on: wire types, the events of a stream, and what a model is told of a run.
+
+A leaf: imports nothing of ours.
+"""

@@ -15,6 +15,14 @@ class Model(BaseModel):
     id: str
 
 
+def model_of(name: str | None) -> Model | None:
+    """Read ``provider:name``, as requests have it."""
+    if name is None:
+        return None
+    provider, _, model_id = name.partition(":")
+    return Model(provider=provider, id=model_id)
+
+
 class Provenance(BaseModel):
     """Provenance of one execution. ``principal`` is verified (a tenant or a user); the rest is advisory."""
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidArgumentError, TooLargeError
-from .states import Language
+from .states import Language, Speaker
 
 MAX_CODE_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 1 << 20
@@ -36,6 +36,13 @@ Labels = Annotated[
     ),
 ]
 ShortText = Annotated[str | None, Field(max_length=200, description="a string of at most 200 characters")]
+Message = Annotated[
+    str,
+    Field(
+        min_length=1, pattern=r"^[^\x00]*$", description="a string that is not empty and has no NUL, of at most 1 MiB"
+    ),
+]
+ModelName = Annotated[str | None, Field(max_length=200, pattern=r"^[^:]+:.+$", description="a string 'provider:name'")]
 
 
 class Request(BaseModel):
@@ -80,7 +87,7 @@ class PatchSandbox(Request):
 class Exec(Request):
     """``POST /v1/sandboxes/{id}/exec``."""
 
-    code: Annotated[str, Field(description="a string of program text")]
+    code: Annotated[str, Field(description="a string of program text, of at most 1 MiB")]
     language: Annotated[Language | None, Field(description="'python' or 'bash'")] = None
     timeout_seconds: Annotated[
         float | None,
@@ -89,9 +96,17 @@ class Exec(Request):
     turn_id: ShortText = None
     tool_call_id: ShortText = None
     operator: ShortText = None
-    model: Annotated[
-        str | None, Field(max_length=200, pattern=r"^[^:]+:.+$", description="a string 'provider:name'")
-    ] = None
+    model: ModelName = None
+
+
+class Record(Request):
+    """``POST /v1/sandboxes/{id}/record``: what an agent, or its user, said outside this service."""
+
+    message: Message
+    role: Annotated[Speaker | None, Field(description="'assistant' or 'user'")] = None
+    turn_id: ShortText = None
+    operator: ShortText = None
+    model: ModelName = None
 
 
 class Fork(Request):
@@ -120,7 +135,7 @@ class Rewind(Request):
 class ChatMessage(Request):
     """``POST /v1/sandboxes/{id}/chat``."""
 
-    message: Annotated[str, Field(min_length=1, description="a string that is not empty")]
+    message: Message
     model: Annotated[
         str | None, Field(min_length=1, max_length=200, description="'direct' or a string 'provider:name'")
     ] = None
@@ -158,7 +173,7 @@ def read(kind: type[R], body: bytes) -> R:
         raise _sentence(kind, error) from None
     if isinstance(request, Exec):
         _bounded("code", request.code, MAX_CODE_BYTES)
-    elif isinstance(request, ChatMessage):
+    elif isinstance(request, ChatMessage | Record):
         _bounded("message", request.message, MAX_MESSAGE_BYTES)
     return request
 
@@ -194,7 +209,7 @@ def _explain(kind: type[Request], mistake: ErrorDetails) -> str:
     if mistake["type"] == "extra_forbidden" and len(mistake["loc"]) == 1:
         names = ", ".join(allowed) or "none"
         return f"There is no field {shown(field)}; the fields of this call are: {names}."
-    if mistake["type"] == "missing":
+    if mistake["type"] == "missing" and len(mistake["loc"]) == 1:
         return f"{field} is missing; it must be {allowed[field].description}."
     inner = "".join(f"[{shown(part)}]" for part in mistake["loc"][1:] if part != "[key]")
     return (

@@ -7,13 +7,31 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from .states import EndReason, SandboxState, TurnStatus
+from .states import EndReason, ErrorCode, SandboxState, TurnStatus
 
 
 class Response(BaseModel):
     """Base of all answers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ErrorBody(Response):
+    """Every refusal. ``error``: a sentence that says what to do; ``code``: for programs."""
+
+    error: str
+    code: ErrorCode
+    details: dict[str, Any]
+
+
+class Accepted(Response):
+    """What was asked for has begun; its effect is told elsewhere."""
+
+
+class RecordedCell(Response):
+    """``POST /v1/sandboxes/{id}/record``: the markdown cell that has the message."""
+
+    cell_id: str
 
 
 class SandboxLimits(Response):
@@ -82,12 +100,84 @@ class ForkResult(Response):
     failures: list[str]
 
 
-class DiffResult(Response):
-    """``POST /v1/sandboxes/{id}/diff``, as ``sandboxes.difference`` makes it."""
+class FileSize(Response):
+    """A file that only one of the two has. Bytes."""
 
-    files: dict[str, Any]
-    variables: dict[str, Any]
-    cells: dict[str, Any]
+    path: str
+    size: int
+
+
+class FileChange(Response):
+    """A file that differs. Bytes, here and in the other."""
+
+    path: str
+    size: int
+    other_size: int
+
+
+class FileDifference(Response):
+    """Files of the workspace; ``truncated``: there are more than are listed."""
+
+    added: list[FileSize]
+    removed: list[FileSize]
+    modified: list[FileChange]
+    truncated: bool
+
+
+class VariableState(Response):
+    """What is told of a variable, never its value. ``shape``: of arrays and tables; of collections, their length."""
+
+    type: str
+    shape: list[int] | None
+    repr: str
+
+
+class NamedVariable(VariableState):
+    """A variable that only one of the two has."""
+
+    name: str
+
+
+class VariableChange(Response):
+    """A variable that differs."""
+
+    name: str
+    before: VariableState
+    after: VariableState
+
+
+class VariableDifference(Response):
+    """Variables; ``unknown``: names in both that could not be compared; ``truncated``: there are more."""
+
+    added: list[NamedVariable]
+    removed: list[NamedVariable]
+    changed: list[VariableChange]
+    unknown: list[str]
+    truncated: bool
+
+
+class CellCounts(Response):
+    """How many cells."""
+
+    added: int
+    removed: int
+    modified: int
+
+
+class CellDifference(Response):
+    """Cells of the notebook. ``diff``: nbdime's operations; null, with a ``message``, where they are too many."""
+
+    diff: list[dict[str, Any]] | None
+    summary: CellCounts
+    message: str | None = None
+
+
+class DiffResult(Response):
+    """``POST /v1/sandboxes/{id}/diff``: what the other has more is ``added``."""
+
+    files: FileDifference
+    variables: VariableDifference
+    cells: CellDifference
 
 
 class RewindResult(Response):

@@ -20,4 +20,24 @@ ExecutionStatus = Literal["ok", "error", "interrupted", "timeout", "died"]
 
 CellRole = Literal["user", "tool", "assistant"]
 
+Speaker = Literal["assistant", "user"]
+"""Who says something; what code printed is a tool's."""
+
 TurnStatus = Literal["running", "ok", "error", "cancelled", "limit"]
+
+ErrorCode = Literal[
+    "invalid_argument",
+    "unauthenticated",
+    "forbidden",
+    "not_found",
+    "merged",
+    "method_not_allowed",
+    "conflict",
+    "gone",
+    "too_large",
+    "quota_exceeded",
+    "internal",
+    "no_capacity",
+    "isolation",
+]
+"""What went wrong, for programs; ``handlers.statuses`` has the HTTP status of each."""

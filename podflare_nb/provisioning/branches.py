@@ -26,6 +26,9 @@ class Branch:
         self.stack = Stack()
         self.root = -1
         self.group = ControlGroup(jail.new_cgroup(name, limits))
+        self.entering = asyncio.Lock()
+        """Held by whoever lets a process in beside the kernel, and while a fork may give the branch another root: a
+        process that entered the root before would go on to write to what the fork has frozen."""
         self._ending: asyncio.Task[None] | None = None
         jail.join(self)
 

@@ -11,7 +11,17 @@ from typing import Any
 
 from .. import errors
 from . import datagrams
-from .handle import Fork, ForkWarning, KernelHandle, SleepingKernel, Usage
+from .client_terminals import HeldTerminals
+from .handle import (
+    Fork,
+    ForkWarning,
+    KernelHandle,
+    SleepingKernel,
+    TerminalCommand,
+    TerminalHandle,
+    TerminalRefusal,
+    Usage,
+)
 from .kernel_exit import KernelExit
 from .limits import Limits
 from .supervisor_link import LOST, LostError, SupervisorLink
@@ -72,6 +82,10 @@ class Kernel:
         """See ``handle.KernelHandle``."""
         _, fds = await self._request("variables", budget_seconds=budget_seconds)
         return await asyncio.to_thread(_document, fds)
+
+    async def open_terminal(self, command: TerminalCommand) -> TerminalHandle | TerminalRefusal:
+        """See ``handle.KernelHandle``."""
+        return await self._held.terminals.open(self._held.link, self.kernel_id, command)
 
     async def changes(self, other: KernelHandle) -> Mapping[str, Any]:
         """See ``handle.KernelHandle``."""
@@ -147,6 +161,7 @@ class HeldKernels:
 
     def __init__(self) -> None:
         self._kernels: dict[str, Kernel | Checkpoint] = {}
+        self.terminals = HeldTerminals()
 
     def __len__(self) -> int:
         return len(self._kernels)
@@ -177,6 +192,9 @@ class HeldKernels:
     def hear(self, told: datagrams.Datagram) -> None:
         """The supervisor tells of one of them."""
         body = told.body
+        if body["event"] == "terminal":
+            self.terminals.hear(body)
+            return
         kernel = self._kernels.get(body["kernel_id"])
         if body["event"] == "exit" and kernel is not None:
             kernel.ended(KernelExit(body["cause"], body["message"], body["exit_code"], body["signal"]))
@@ -189,6 +207,7 @@ class HeldKernels:
         for kernel in list(self._kernels.values()):
             kernel.release()
             kernel.ended(KernelExit("killed", LOST))
+        self.terminals.lose()
 
 
 def _document(fds: list[int]) -> Mapping[str, Any]:

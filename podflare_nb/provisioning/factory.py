@@ -20,7 +20,7 @@ from .limits import Limits
 from .refilling import Refilling
 from .supervised_kernel import SupervisedKernel
 from .template_pool import TemplatePool
-from .templates import TemplateLostError
+from .templates import Template, TemplateLostError
 
 log = logging.getLogger(__name__)
 FORKS_AT_ONCE = max(2, 2 * (os.cpu_count() or 1))
@@ -119,7 +119,7 @@ class KernelFactory:
         await pool.revive()
         branch, home = None, None
         if self._jails is not None:
-            branch = await self._branch(self._jails, pool, limits)
+            branch = await _branch(self._jails, pool, limits)
         else:
             home = self._runtime / f"home{next(self._serials)}"
             home.mkdir(mode=0o700)
@@ -131,15 +131,11 @@ class KernelFactory:
             raise
         return kernel
 
-    @staticmethod
-    async def _branch(jails: JailMaker, pool: TemplatePool, limits: Limits) -> Branch:
-        """A spare jail's if one fits, else a new one's."""
-        if pool.spare and pool.fits(limits):
-            branch = pool.spare.popleft()
-            if branch.limits != limits:
-                branch.update(limits)
-            return branch
-        return await jails.build(pool.template.sources, limits)
+    async def template_of(self, kernel: SupervisedKernel) -> Template:
+        """The live template that a kernel was forked from, or the one in its place. Raises NoCapacityError."""
+        pool = self._pools[kernel.template.spec.name]
+        await pool.revive()
+        return pool.template
 
     async def _add_kernel(self, pool: TemplatePool) -> None:
         pool.warm.append(await self._start(pool, pool.template.spec.limits, {}))
@@ -156,3 +152,13 @@ class KernelFactory:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+
+
+async def _branch(jails: JailMaker, pool: TemplatePool, limits: Limits) -> Branch:
+    """A spare jail's if one fits, else a new one's."""
+    if pool.spare and pool.fits(limits):
+        branch = pool.spare.popleft()
+        if branch.limits != limits:
+            branch.update(limits)
+        return branch
+    return await jails.build(pool.template.sources, limits)

@@ -7,7 +7,7 @@ must offer, too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,6 +43,49 @@ class Fork:
     children: list[KernelHandle | SleepingKernel]
     warnings: list[ForkWarning]
     failures: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalCommand:
+    """What is to run on a terminal.
+
+    ``env``: beyond the kernel's; ``cwd``: None for the workspace; ``size``: columns and rows.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str | None
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalExit:
+    """How a terminal's command ended: its exit code, or 128 and the number of its signal, None if that is not known;
+    ``message`` says why it was ended, where the supervisor knows."""
+
+    exit_code: int | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalRefusal:
+    """Why a command could not be run, and the exit code that a shell would tell it by."""
+
+    message: str
+    exit_code: int
+
+
+class TerminalHandle(Protocol):
+    """A live command on a pseudo terminal in the sandbox of a kernel."""
+
+    terminal_id: str
+    master: int
+    """The pseudo terminal's master, non-blocking: the holder's, who closes it. What comes from it is the sandbox's."""
+    exited: asyncio.Future[TerminalExit]
+    """Resolves once, at the command's end, whatever ended it; what it said may still be there to be read."""
+
+    async def kill(self) -> None:
+        """End the command and all of its session; idempotent; returns when the command has ended."""
 
 
 class SleepingKernel(Protocol):
@@ -111,6 +154,12 @@ class KernelHandle(Protocol):
         """Its user's variables, as ``provisioning.kernel.variables`` tells them: untrusted, 4 MiB at most.
 
         Raises ConflictError while code runs.
+        """
+
+    async def open_terminal(self, command: TerminalCommand) -> TerminalHandle | TerminalRefusal:
+        """Run a command on a terminal of its own in this kernel's sandbox, whatever the kernel does meanwhile.
+
+        Raises ConflictError while a fork takes too long, NotFoundError if the kernel has ended, NoCapacityError.
         """
 
     async def changes(self, other: KernelHandle) -> Mapping[str, Any]:

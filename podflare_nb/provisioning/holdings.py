@@ -9,9 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import ConflictError, NotFoundError
+from .handle import TerminalExit
 from .kernel_exit import KernelExit
 from .sleeping_kernel import SleepingKernel
 from .supervised_kernel import SupervisedKernel
+from .supervised_terminal import SupervisedTerminal
 
 Tell = Callable[[dict[str, Any], Sequence[int]], None]
 """Send an event, whose descriptors are closed then."""
@@ -23,6 +25,7 @@ class Holdings:
     def __init__(self, tell: Tell) -> None:
         self._held: dict[str, SupervisedKernel | SleepingKernel] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._terminals: dict[str, SupervisedTerminal] = {}
         self.tell = tell
 
     def __len__(self) -> int:
@@ -64,6 +67,20 @@ class Holdings:
             "limits": asdict(kernel.limits),
             "template": kernel.template.spec.name,
         }
+
+    def adopt_terminal(self, terminal: SupervisedTerminal) -> None:
+        """The terminal is this client's, who is told of its end."""
+        self._terminals[terminal.terminal_id] = terminal
+
+        def ended(exited: asyncio.Future[TerminalExit]) -> None:
+            del self._terminals[terminal.terminal_id]
+            self.tell({"event": "terminal", "terminal_id": terminal.terminal_id, **asdict(exited.result())}, ())
+
+        terminal.exited.add_done_callback(ended)
+
+    def terminal(self, terminal_id: object) -> SupervisedTerminal | None:
+        """One that lives; None for one that has ended."""
+        return self._terminals.get(str(terminal_id))
 
     def adopt_asleep(self, kernel: SleepingKernel) -> dict[str, Any]:
         """The checkpoint is this client's."""

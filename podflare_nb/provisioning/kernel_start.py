@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import NoCapacityError, NotFoundError
 from . import datagrams
@@ -47,7 +48,7 @@ async def spawn(kernel_id: str, start: Start) -> tuple[Orders, KernelProcess]:
                 os.close(fd)
         try:
             # Key and environment go to the child alone: what the template once read, later children could find.
-            orders.send({"op": "serve", "key": start.sockets.key, **_surroundings(start)})
+            orders.send({"op": "serve", "key": start.sockets.key, **surroundings(start)})
             pid = (await heard_up(orders)).pid
         except NotFoundError:
             status = await ending
@@ -60,7 +61,8 @@ async def spawn(kernel_id: str, start: Start) -> tuple[Orders, KernelProcess]:
         raise
 
 
-def _surroundings(start: Start) -> dict[str, object]:
+def surroundings(start: Start) -> dict[str, Any]:
+    """The environment (``env``) and the directory (``cwd``) that it starts with."""
     environment = {**start.template.environment, **start.env}
     if start.branch:
         return {"env": environment, "cwd": WORKSPACE}

@@ -43,6 +43,7 @@ SETTLE_LOOKS, SETTLE_LOOK_SECONDS = 10, 0.005
 ATTEMPTS = 2
 MAX_WARNINGS, MAX_WARNING_CHARACTERS = 32, 600
 WITHOUT_JAIL = "Kernels are forked in jails only: start the service with --isolation namespaces."
+TERMINALS_STAY = "The sandbox's terminals stay with it and run on; a fork begins without any."
 RESTLESS = "The sandbox started processes while it was forked, twice in a row."
 
 
@@ -65,8 +66,6 @@ class Outcome:
     """What came of it."""
 
     children: list[Child] = field(default_factory=list)
-    moved: bool = False
-    """Whether the parent goes on in another root, with another workspace directory."""
     warnings: list[ForkWarning] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -78,9 +77,14 @@ async def fork(parent: SupervisedKernel, wish: Wish, new_sockets: Callable[[], K
     if parent.orders is None or parent.exited.done():
         raise NotFoundError(ENDED)
     with parent.orders.exclusively():
-        for _ in range(ATTEMPTS):
-            with suppress(_DisturbedError):
-                return await _LiveFork(parent, wish, new_sockets).run()
+        async with parent.branch.entering:
+            return await _attempts(parent, wish, new_sockets)
+
+
+async def _attempts(parent: SupervisedKernel, wish: Wish, new_sockets: Callable[[], KernelSockets]) -> Outcome:
+    for _ in range(ATTEMPTS):
+        with suppress(_DisturbedError):
+            return await _LiveFork(parent, wish, new_sockets).run()
     raise ConflictError(RESTLESS)
 
 
@@ -116,6 +120,8 @@ class _LiveFork:
             copied = bool(others & self._others())
             if copied:
                 self._told.append({"kind": "processes", "text": _copied(others)})
+            if self._parent.terminals:
+                self._told.append({"kind": "terminals", "text": TERMINALS_STAY})
             await self._come_apart(copied=copied)
             await self._gather()
         except BaseException:
@@ -223,7 +229,6 @@ class _LiveFork:
         if move is not None:
             branch.settle(move.stack, move.root)
             branch.name = move.name
-            self._outcome.moved = True
         self._orders.send(
             {"op": "continue", "id": self._number}, [] if move is None else [move.root]
         )  # fmt: skip

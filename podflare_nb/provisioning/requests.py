@@ -16,12 +16,14 @@ from ..errors import ConflictError, NoCapacityError, NotFoundError
 from . import awakening, live_fork
 from .factory import KernelFactory
 from .fork_files import because
+from .handle import TerminalRefusal
 from .holdings import Holdings
 from .jail import inside, overlay_changes
 from .limits import Limits
 from .sleeping_kernel import SleepingKernel
 from .succession import succeed as let_succeed
 from .supervised_kernel import SupervisedKernel
+from .terminal_opening import open_terminal
 
 MAX_FORKS = 32
 VARIABLES_SECONDS = 10.0
@@ -99,9 +101,13 @@ async def _fork(request: Request) -> Answer:
     wish = live_fork.Wish(int(body["n"]), float(body["wait_seconds"]), bool(body["strict"]), bool(body["asleep"]))
     if not 1 <= wish.n <= MAX_FORKS:
         raise ConflictError(f"A kernel is forked into 1 to {MAX_FORKS}, not {wish.n}.")
-    outcome = await live_fork.fork(parent, wish, request.factory.new_sockets)
-    if outcome.moved:
-        _tell_moved(request.holdings, parent)
+    branch = parent.branch
+    before = branch and branch.name
+    try:
+        outcome = await live_fork.fork(parent, wish, request.factory.new_sockets)
+    finally:  # it may have moved, and then no child come of it
+        if branch is not None and branch.name != before:
+            _tell_moved(request.holdings, parent)
     children = []
     for child in outcome.children:
         if isinstance(child, SleepingKernel):
@@ -201,6 +207,23 @@ async def _succeed(request: Request) -> Answer:
         holdings.end_soon(predecessor)
 
 
+async def _open_terminal(request: Request) -> Answer:
+    opened = await open_terminal(request.kernel, request.factory, request.body)
+    if isinstance(opened, TerminalRefusal):
+        return {"refused": asdict(opened)}
+    terminal, master = opened
+    request.fds.append(master)
+    request.holdings.adopt_terminal(terminal)
+    return {"terminal_id": terminal.terminal_id}
+
+
+async def _kill_terminal(request: Request) -> Answer:
+    terminal = request.holdings.terminal(request.body["terminal_id"])
+    if terminal is not None:
+        await terminal.kill()
+    return {}
+
+
 REQUESTS: dict[str, Callable[[Request], Awaitable[Answer]]] = {
     "describe": _describe,
     "acquire": _acquire,
@@ -213,4 +236,6 @@ REQUESTS: dict[str, Callable[[Request], Awaitable[Answer]]] = {
     "variables": _variables,
     "changes": _changes,
     "succeed": _succeed,
+    "open_terminal": _open_terminal,
+    "kill_terminal": _kill_terminal,
 }

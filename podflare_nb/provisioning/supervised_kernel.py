@@ -17,6 +17,7 @@ from .kernel_sockets import KernelSockets
 from .kernel_start import Start, heard_up, spawn
 from .limits import Limits
 from .orders import Orders
+from .supervised_terminal import SupervisedTerminal
 from .templates import Template, TemplateLostError
 
 
@@ -38,6 +39,8 @@ class SupervisedKernel:
         self.orders: Orders | None = None
         self._home = home
         self.env: Mapping[str, str] = {}
+        self.terminals: set[SupervisedTerminal] = set()
+        """Those that live; they end with it."""
         self._ended_by_us = False
         self._oom_kills_before = branch.group.oom_kills() if branch else 0
         self._watcher: asyncio.Task[None] | None = None
@@ -72,8 +75,7 @@ class SupervisedKernel:
         """
         self.env = self.env if env is None else env
         try:
-            start = Start(self.template, self.branch, self.sockets, self._home, self.env)
-            self.orders, process = await spawn(self.kernel_id, start)
+            self.orders, process = await spawn(self.kernel_id, self.as_start())
             self._lives(process)
             if self.branch:
                 self.branch.jail.claim(process.pid)
@@ -83,6 +85,10 @@ class SupervisedKernel:
         except BaseException:
             await self.kill()
             raise
+
+    def as_start(self) -> Start:
+        """What it is forked into; terminals begin with the same surroundings."""
+        return Start(self.template, self.branch, self.sockets, self._home, self.env)
 
     async def wake(self, process: KernelProcess, orders: Orders) -> datagrams.Datagram:
         """Let a sleeping child be this kernel, and wait until it serves; what it says then.
@@ -128,6 +134,7 @@ class SupervisedKernel:
     async def end_process(self) -> None:
         """End the kernel and all that it started, but keep the branch: its files are for the next kernel."""
         self._ended_by_us = True
+        await asyncio.gather(*(terminal.end_with_kernel() for terminal in self.terminals))
         if self.process is not None:
             await self.process.kill()
         if self._watcher is not None:

@@ -60,6 +60,9 @@ class SupervisorLink:
         for kernel in (made, *made.get("children", ())):
             if "kernel_id" in kernel:
                 datagrams.send(self._sock, {"id": next(self._ids), "op": "kill", "kernel_id": kernel["kernel_id"]})
+            elif "terminal_id" in kernel:
+                body = {"op": "kill_terminal", "terminal_id": kernel["terminal_id"]}
+                datagrams.send(self._sock, {"id": next(self._ids), **body})
 
     async def _send(self, body: dict[str, Any]) -> None:
         while True:

@@ -121,11 +121,14 @@ class Template:
             return ended
         return self._endings.setdefault(kernel_id, asyncio.get_running_loop().create_future())
 
-    async def spawn(self, kernel_id: str, jail_plan: Mapping[str, Any] | None, fds: Sequence[int]) -> None:
-        """Fork a kernel. The child speaks on its own control socket from then on. Raises TemplateLostError."""
+    async def spawn(
+        self, kernel_id: str, jail_plan: Mapping[str, Any] | None, fds: Sequence[int], *, op: str = "spawn"
+    ) -> None:
+        """Fork a kernel, or with the op ``terminal`` what becomes a terminal's command. The child speaks on its own
+        control socket from then on. Raises TemplateLostError."""
         await self.ready
         assert self._sock is not None  # noqa: S101 - ready
-        body = {"op": "spawn", "kernel_id": kernel_id, "jail": jail_plan}
+        body = {"op": op, "kernel_id": kernel_id, "jail": jail_plan}
         while True:
             try:
                 return datagrams.send(self._sock, body, fds)

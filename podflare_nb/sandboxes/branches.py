@@ -204,6 +204,7 @@ class Branches:
             with winner.kernel.passing():
                 await parent.kernel.succeed(winner.kernel.handle)
                 winner.kernel.give_away()
+            await parent.terminals.end_all(endings.REPLACED.format(how=f"{winner.id} was merged into it"))
             origin = winner.origin
             siblings = [] if origin is None else self._records.of_fork(origin.parent_id, origin.at)
             try:
@@ -219,6 +220,7 @@ class Branches:
                 branch = (await self._adopt(sandbox, fork, hold)).children[0]
                 try:
                     await sandbox.kernel.succeed(woken)
+                    await sandbox.terminals.end_all(endings.REPLACED.format(how="it was rewound to an earlier turn"))
                 except BaseException:
                     await self._manager.begin_end(branch, "closed", "The rewind that it was made for failed.")
                     raise

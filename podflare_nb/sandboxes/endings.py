@@ -12,6 +12,10 @@ ENDINGS: dict[EndReason, str] = {
 """The reasons whose sentence is always the same."""
 
 
+REPLACED = "The sandbox has another state now ({how}); what ran in it before has ended. Open another terminal."
+"""What a terminal is told that does not come along."""
+
+
 def merged(sandbox_id: str, into: str) -> str:
     """The end of a branch that won."""
     return f"The sandbox {sandbox_id} was merged into {into}, which has its state now."

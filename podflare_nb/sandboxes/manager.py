@@ -25,6 +25,9 @@ from .lineage import Origin
 from .quotas import Places
 from .sandbox import End, Sandbox, SandboxIdentity, Surroundings
 from .settings import SandboxSettings
+from .terminal_pump import TerminalPump
+from .terminal_ring import Allowance
+from .terminals import TerminalService
 
 
 def _now() -> datetime:
@@ -54,7 +57,13 @@ class SandboxManager:
         on_turn: Callable[[Sandbox, str], None] | None = None,
     ) -> None:
         self._surroundings = Surroundings(
-            kernels, clock, new_id, settings.execution, self.begin_end, on_turn or (lambda *_: None)
+            kernels,
+            clock,
+            new_id,
+            settings.execution,
+            self.begin_end,
+            on_turn or (lambda *_: None),
+            TerminalService(TerminalPump(), Allowance()),
         )
         self._kernels, self._records, self._observer_for = kernels, records, observer_for
         self._settings, self._clock, self._new_id, self._on_end = settings, clock, new_id, on_end

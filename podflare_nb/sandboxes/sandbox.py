@@ -26,6 +26,7 @@ from .guarded_observer import GuardedObserver
 from .kernel_keeper import KernelKeeper
 from .lineage import Origin
 from .settings import ExecutionSettings
+from .terminals import Terminals, TerminalService
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Surroundings:
     settings: ExecutionSettings
     wants_end: Callable[["Sandbox", EndReason, str], object]
     turn_ended: Callable[["Sandbox", str], object]
+    terminals: TerminalService
 
 
 class Sandbox(AbstractAsyncContextManager["Sandbox"]):
@@ -99,6 +101,9 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
         )
         self.files = WorkspaceFiles(lambda: self.kernel.handle)
         self.checkpoints = Checkpoints(checkpoints, surroundings.clock)
+        self.terminals = Terminals(
+            surroundings.terminals, lambda: self.kernel.handle, self._activity.was_used, surroundings.clock
+        )
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -204,6 +209,7 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
     async def _close(self, end: End) -> None:
         if self._executor is not None:
             self._executor.close(end.message, endings.over(self.id, end.reason, end.message, end.merged_into))
+        await self.terminals.aclose(end.message)
         try:
             await self.kernel.aclose()
             await self.checkpoints.aclose()

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const committed = join(here, "../../podflare_nb/static/chat");
@@ -24,26 +24,47 @@ const onlyWoff2 = {
     })),
 };
 
+const stylesAsText = {
+  name: "styles-as-text",
+  setup: (builder) =>
+    builder.onLoad({ filter: /xterm\.css$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, "utf8"), { loader: "css", minify: true });
+      return { contents: code, loader: "text" };
+    }),
+};
+
+// The terminal emulator is as large as the rest of the page, and few open one: it is a file of its own, with its styles
+// inside, that the page loads when it is first wanted. Its name carries its content's hash.
+const apart = (emulator) => ({
+  name: "apart",
+  setup: (builder) => builder.onResolve({ filter: /\/emulator\.js$/ }, () => ({ path: `./${emulator}`, external: true })),
+});
+
 async function bundle(target) {
   await rm(target, { recursive: true, force: true });
   await mkdir(target, { recursive: true });
-  await build({
+  const options = {
     absWorkingDir: here,
-    entryPoints: { chat: "src/main.ts", theme: "src/theme_early.ts" },
     outdir: target,
     bundle: true,
     minify: true,
-    format: "iife",
+    format: "esm",
     target: TARGET,
     charset: "utf8",
     legalComments: "eof",
     loader: { ".woff2": "file" },
     assetNames: "fonts/[name]",
-    plugins: [onlyWoff2],
     logLevel: "warning",
-  });
+  };
+  await build({ ...options, entryPoints: { emulator: "src/emulator/emulator.ts" }, entryNames: "[name]-[hash]", plugins: [stylesAsText] });
+  await build({ ...options, entryPoints: { chat: "src/main.ts" }, plugins: [onlyWoff2, apart(await emulatorIn(target))] });
+  await build({ ...options, entryPoints: { theme: "src/theme_early.ts" }, format: "iife" });
   await cp(join(here, "src/logo.svg"), join(target, "logo.svg"));
   await writeFile(join(target, "index.html"), await page(target));
+}
+
+async function emulatorIn(folder) {
+  return (await readdir(folder)).find((name) => /^emulator-.*\.js$/.test(name));
 }
 
 // Each asset's address carries its content's hash, so that a browser may keep it for ever.
@@ -83,7 +104,7 @@ async function check() {
 }
 
 async function report() {
-  for (const name of ["chat.js", "chat.css"]) {
+  for (const name of ["chat.js", "chat.css", await emulatorIn(committed)]) {
     const bytes = await readFile(join(committed, name));
     console.log(`${name}  ${(bytes.length / 1000).toFixed(0)} kB, ${(gzipSync(bytes).length / 1000).toFixed(0)} kB gzipped`);
   }

@@ -12,12 +12,12 @@ from jupyter_client.manager import KernelManager
 sys.path.insert(0, str(Path(__file__).parent))
 
 from chat_harness import Chat  # found by the line above
-from provider_servers import ProviderServer  # found by the line above
 from stand_in_sandbox import StandInSandbox  # found by the line above
 
 from podflare_nb.chat.limits import TurnLimits  # as above
 from podflare_nb.chat.service import ChatService  # as above
 from podflare_nb.transcripts import Recorder, Transcript, TranscriptHeader, TranscriptStore
+from tests.provider_servers import ProviderServer
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@ import json
 
 import pytest
 from chat_harness import BOUND, everything, until
-from provider_servers import Call, ProviderServer, Reply, calls, runs, says
+
+from tests.provider_servers import Call, ProviderServer, Reply, calls, runs, says
 
 MODELS = {
     "anthropic": "anthropic:claude-sonnet-5-5",

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from chat_harness import BOUND, Chat, everything, until
-from provider_servers import Call, ProviderServer, Reply, calls, runs, says
 from stand_in_branches import HANGS, TENANT, DictSandbox, StandInBranches
 
 from podflare_nb.chat.dialects import choose_dialect
@@ -17,6 +16,7 @@ from podflare_nb.chat.service import ChatService
 from podflare_nb.chat.turn_branches import TurnBranches
 from podflare_nb.errors import ConflictError, QuotaExceededError
 from podflare_nb.transcripts import Recorder, Transcript, TranscriptHeader, TranscriptStore
+from tests.provider_servers import Call, ProviderServer, Reply, calls, runs, says
 
 MODEL = "anthropic:claude-sonnet-5-5"
 MAIN = "sbx_" + "0" * 32

@@ -4,7 +4,6 @@ import sys
 
 import pytest
 from chat_harness import BOUND, everything, until
-from provider_servers import ProviderServer, Reply, says
 
 from podflare_nb.chat.limits import TurnLimits, TurnRequest
 from podflare_nb.chat.service import ChatService
@@ -16,6 +15,7 @@ from podflare_nb.errors import (
     TooLargeError,
 )
 from podflare_nb.sandboxes.execution import ExecutionRequest
+from tests.provider_servers import ProviderServer, Reply, says
 
 LONG = "import time\nprint('begun', flush=True)\ntime.sleep(600)"
 FOREIGN = "sbx_" + "f" * 32

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import fake_terminals
 import pytest
 from fake_service import FakeService
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -53,6 +54,6 @@ def page(context: BrowserContext) -> Iterator[Page]:
 @pytest.fixture
 def fake() -> Iterator[FakeService]:
     """The scripted service, running; its address is ``fake.url``."""
-    service = FakeService()
+    service = FakeService(*fake_terminals.ROUTES)
     with service.serve():
         yield service

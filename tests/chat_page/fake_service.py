@@ -157,7 +157,9 @@ Script = list[Event]
 class FakeService:
     """The scripted service. ``scripts`` maps a message to what its turn does; others get an empty turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more_routes: tuple[str, type[web.RequestHandler]]) -> None:
+        self.more_routes = more_routes
+        self.terminals: dict[str, list[Any]] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.scripts: dict[str, Script] = {}
         self.models: list[dict[str, str]] = [{"name": "direct", "label": "Direct"}]
@@ -174,8 +176,12 @@ class FakeService:
 
     def release(self) -> None:
         """Lets every held turn go on."""
+        self.soon(lambda: [gate.set() for gate in self._gates])
+
+    def soon(self, act: Callable[[], object]) -> None:
+        """Does something in the service's thread."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(lambda: [gate.set() for gate in self._gates])
+        self._loop.call_soon_threadsafe(act)
 
     def add(self, template: str = "python-datasci") -> Sandbox:
         sandbox = Sandbox(f"sbx_{len(self.sandboxes):032x}", template)
@@ -444,7 +450,7 @@ def application(service: FakeService, prefix: str) -> web.Application:
         (one + r"/chat/(\w+)/(cancel|approve)", Steer), (one + r"/files/(.*)", Files),
     ]  # fmt: skip
     return web.Application(
-        [(f"{prefix}/podflare/v1{path}", handler, parts) for path, handler in [*api, *branches]]
+        [(f"{prefix}/podflare/v1{path}", handler, parts) for path, handler in [*api, *branches, *service.more_routes]]
         + [(f"{prefix}/podflare", Page), (f"{prefix}/podflare/static/(.*)", Assets, {"path": PAGE})],
         log_function=lambda _: None,
     )

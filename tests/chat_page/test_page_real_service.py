@@ -88,6 +88,28 @@ def test_a_sandbox_is_forked_compared_merged_and_rewound(page: Page, service):
     expect(outputs(page)).to_have_text("60 False False")
 
 
+def test_a_terminal_is_used_beside_the_notebook_and_survives_a_reload(page: Page, service):
+    open_page(page, f"{service.url}?token={service.key}")
+    page.keyboard.press("Control+`")
+    screen = page.locator(".terminal-pane:visible .xterm-rows")
+    expect(screen).to_contain_text("/workspace#", timeout=KERNEL_MS)
+    page.keyboard.type("tty; echo size: $(stty size); kept=$((6*7))")
+    page.keyboard.press("Enter")
+    expect(screen).to_contain_text("/dev/pts/", timeout=KERNEL_MS)
+    rows = screen.locator("> div").count()
+    expect(screen).to_contain_text(re.compile(rf"size: {rows} \d+"))
+    page.get_by_role("separator", name="Height of the terminals").press("ArrowUp")
+    page.wait_for_function("before => document.querySelectorAll('.xterm-rows > div').length > before", arg=rows)
+    page.reload()
+    expect(screen).to_contain_text("/dev/pts/", timeout=KERNEL_MS)
+    page.keyboard.press("Control+`")
+    page.keyboard.type("echo still $kept; echo size: $(stty size); exit 3")
+    page.keyboard.press("Enter")
+    expect(screen).to_contain_text(re.compile("still 42"), timeout=KERNEL_MS)
+    expect(page.locator(".terminal-note")).to_contain_text("It ended with exit code 3.", timeout=KERNEL_MS)
+    expect(screen).to_contain_text(re.compile(rf"size: {screen.locator('> div').count()} \d+"))
+
+
 def run(page: Page, message: str, cells: int) -> None:
     """Send a message and wait until the notebook has so many cells of code, all of them done."""
     send(page, message)

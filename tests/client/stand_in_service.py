@@ -4,8 +4,10 @@ import asyncio
 import json
 import threading
 from collections import deque
+from functools import partial
 from urllib.parse import urlsplit
 
+from stand_in_terminals import ScriptedTerminals, answer_terminals
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -15,10 +17,12 @@ SANDBOX_ID = "sbx_" + "5" * 32
 ENDED_ID = "sbx_" + "e" * 32
 CHILD_IDS = ["sbx_" + "c" * 31 + digit for digit in "0123"]
 CUT = object()
-"""In a list of events: the connection ends here."""
+"""In a list of events: the connection ends here. In ``faults``: it ends in the middle of the answer."""
+DROP = object()
+"""In ``faults``: the request is taken and never answered; the connection ends."""
 NOON = "2026-01-01T12:00:00Z"
 WAIT = object()
-"""In a list of events: nothing more comes until the client goes."""
+"""In a list of events, or in ``faults``: nothing more comes until the client goes."""
 
 ANSWER_42 = [
     {"type": "stdout", "data": "42"},
@@ -78,7 +82,9 @@ class StandInService:
         self.chat_events = []
         self.resumed_events = deque()
         self.refusals = deque()
+        self.faults = deque()
         self.files = {}
+        self.terminals = ScriptedTerminals()
         self.fork_answer = {"children": CHILD_IDS, "warnings": [], "failures": []}
         self.difference = DIFFERENCE
         self.client_left = threading.Event()
@@ -102,10 +108,20 @@ class StandInService:
     def bodies(self, method, path_end):
         return [r["body"] for r in self.requests if r["method"] == method and r["path"].endswith(path_end)]
 
+    def drop_idle_connections(self):
+        dropped = threading.Event()
+
+        async def drop():
+            await self._server.close_all_connections()
+            dropped.set()
+
+        self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(drop()))
+        assert dropped.wait(10)
+
     async def _run(self):
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = HTTPServer(Application([(r".*", Handler, {"service": self})]), max_buffer_size=1 << 30)
+        server = self._server = HTTPServer(Application([(r".*", Handler, {"service": self})]), max_buffer_size=1 << 30)
         sockets = bind_sockets(0, "127.0.0.1")
         self.port = sockets[0].getsockname()[1]
         server.add_sockets(sockets)
@@ -150,12 +166,24 @@ class Handler(RequestHandler):
         if service.refusals:
             self.refuse(*service.refusals.popleft())
             return
+        if service.faults:
+            await self.fail(service.faults.popleft())
+            return
         rest = path.removeprefix("/podflare/v1")
         for known in (SANDBOX_ID, *CHILD_IDS):
             rest = rest.removeprefix("/sandboxes/" + known)
         await self.answer(rest)
 
     get = post = put = patch = delete = head = handle
+
+    async def fail(self, fault):
+        if fault is WAIT:
+            await self.left.wait()
+        elif fault is CUT:
+            self.set_header("Content-Length", "100")
+            self.write("{")
+            await self.flush()
+        self.request.connection.stream.close()
 
     async def answer(self, rest):
         name = rest.split("/")[1] if "/" in rest else ""
@@ -168,9 +196,11 @@ class Handler(RequestHandler):
             "replay": self.execute,
             "chat": self.chat,
             "interrupt": self.accepted,
+            "record": self.record,
             "fork": self.fork,
             "diff": self.diff,
             "rewind": self.rewind,
+            "pty": partial(answer_terminals, self),
             "branches": self.branches,
             "merge_into": self.merge,
         }
@@ -243,6 +273,10 @@ class Handler(RequestHandler):
     async def accepted(self, _):
         self.set_status(202)
         self.finish({})
+
+    async def record(self, _):
+        self.set_status(201)
+        self.finish({"cell_id": "said"})
 
     async def fork(self, _):
         n = json.loads(self.request.body).get("n", 1)

@@ -1,11 +1,21 @@
 """The client against the real service: what only the two together can show."""
 
 import asyncio
+import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from podflare_nb.client import AsyncSandbox, ForbiddenError, GoneError, NotFoundError, Sandbox, UnauthenticatedError
+from podflare_nb.client import (
+    AsyncSandbox,
+    Client,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    Sandbox,
+    UnauthenticatedError,
+)
 
 BIG_BYTES = 8 << 20
 
@@ -63,6 +73,40 @@ def test_big_files_go_up_and_come_down_as_they_are(sandbox, tmp_path):
     assert sandbox.files.stat("deep").is_dir
     sandbox.files.delete("deep", recursive=True)
     assert not sandbox.files.exists("deep")
+
+
+def test_what_an_agent_elsewhere_said_and_ran_is_one_turn_of_the_notebook(sandbox):
+    told = {"turn_id": "turn_1", "operator": "my agent", "model": "acme:big"}
+    ids = [
+        sandbox.record("What is six times seven?", role="user", turn_id="turn_1"),
+        sandbox.run_code("print(6*7)", tool_call_id="call_1", **told).cell_id,
+        sandbox.record("It is **42**.", **told),
+    ]
+    cells = sandbox.notebook()["cells"]
+    assert [cell["id"] for cell in cells] == ids
+    assert [cell["cell_type"] for cell in cells] == ["markdown", "code", "markdown"]
+    notes = [cell["metadata"]["podflare_nb"] for cell in cells]
+    assert [note["role"] for note in notes] == ["user", "tool", "assistant"]
+    assert {note["turn_id"] for note in notes} == {"turn_1"}
+    assert (notes[1]["tool_call_id"], notes[1]["operator"], notes[2]["model"]["id"]) == ("call_1", "my agent", "big")
+
+
+def test_threads_that_share_a_sandbox_run_one_after_the_other_and_each_gets_its_own(sandbox):
+    sandbox.run_code("runs = []")
+    with ThreadPoolExecutor(4) as pool:
+        code = "runs.append({0}); print(*range({0}, {0} + 3), sep='\\n')"
+        results = list(pool.map(lambda number: sandbox.run_code(code.format(number)).stdout, range(8)))
+    assert results == [f"{number}\n{number + 1}\n{number + 2}" for number in range(8)]
+    assert sandbox.run_code("print(sorted(runs))").stdout == str(list(range(8)))
+
+
+def test_a_create_that_is_repeated_with_its_key_makes_one_sandbox(service):
+    with Client(service.url, service.key) as client:
+        create = client.connection._request("POST", "/v1/sandboxes", {"template": "python-minimal"})
+        create.headers["Idempotency-Key"] = "of-test-a-create"
+        answers = [json.loads(client.connection._repeated(create, "always", whole=True)[1]) for _ in range(2)]
+        assert answers[0]["id"] == answers[1]["id"]
+        Sandbox.connect(answers[0]["id"], client=client).close()
 
 
 def test_a_path_that_leaves_the_workspace_is_refused_by_the_service(sandbox):

@@ -2,16 +2,18 @@ import socket
 import threading
 
 import pytest
-from stand_in_service import KEY
+from stand_in_service import CHILD_IDS, CUT, DROP, KEY, WAIT
 
 from podflare_nb import errors as service_errors
 from podflare_nb.client import (
     Client,
     ConnectionLostError,
     ForbiddenError,
+    NoCapacityError,
     QuotaExceededError,
     Sandbox,
     ServiceUnreachableError,
+    TimedOutError,
     TooLargeError,
     UnauthenticatedError,
     UnexpectedAnswerError,
@@ -19,6 +21,7 @@ from podflare_nb.client import (
 from podflare_nb.client import errors as client_errors
 from podflare_nb.client._sync import connection
 from podflare_nb.client.retry import pause_before_retry
+from podflare_nb.client.transport import Timeouts
 
 
 @pytest.fixture(autouse=True)
@@ -76,23 +79,97 @@ def test_a_read_waits_as_retry_after_says_and_asks_again(stand_in, sandbox, paus
     assert pauses == [2.0, 2.0]
 
 
-def test_a_create_that_was_refused_is_not_repeated_and_tells_retry_after(stand_in, pauses):
-    stand_in.refusals.append((429, "quota_exceeded", "At most 5 sandboxes.", None, {"Retry-After": "7"}))
+def test_a_refusal_that_names_too_long_a_pause_is_told_at_once(stand_in, pauses):
+    stand_in.refusals.append((429, "quota_exceeded", "At most 5 sandboxes.", None, {"Retry-After": "60"}))
     with pytest.raises(QuotaExceededError, match="At most 5") as caught:
         Sandbox(host=stand_in.url, api_key=KEY)
-    assert caught.value.retry_after == 7
+    assert caught.value.retry_after == 60
     assert pauses == []
 
 
-def test_a_connection_lost_before_the_answer_says_that_the_outcome_is_unknown():
+def test_a_create_that_was_refused_is_repeated_with_the_same_key(stand_in, pauses):
+    stand_in.refusals.append((503, "no_capacity", "No room now.", None, {"Retry-After": "3"}))
+    Sandbox(host=stand_in.url, api_key=KEY).close()
+    Sandbox(host=stand_in.url, api_key=KEY).close()
+    first, again, other = (one["headers"]["Idempotency-Key"] for one in stand_in.requests if one["method"] == "POST")
+    assert first == again != other
+    assert pauses == [3.0]
+
+
+def test_code_is_sent_again_only_when_the_service_asked_for_that_before_it_ran(stand_in, sandbox, pauses):
+    stand_in.refusals.append((429, "quota_exceeded", "Slow down.", None, {"Retry-After": "1"}))
+    assert sandbox.run_code("print(6*7)").ok
+    stand_in.refusals.append((503, "no_capacity", "No room."))
+    with pytest.raises(NoCapacityError, match="No room"):
+        sandbox.run_code("print(6*7)")
+    assert pauses == [1.0]
+
+
+def test_retries_can_be_turned_off(stand_in, pauses):
+    stand_in.refusals.append((429, "quota_exceeded", "Slow down.", None, {"Retry-After": "1"}))
+    with pytest.raises(QuotaExceededError):
+        Sandbox(host=stand_in.url, api_key=KEY, retries=0)
+    with Client(stand_in.url, KEY, retries=1) as client:
+        stand_in.refusals.extend([(503, "no_capacity", "No room.")] * 2)
+        with pytest.raises(NoCapacityError):
+            client.templates()
+    assert pauses == [0.05]
+
+
+@pytest.mark.parametrize("where", [DROP, CUT])
+def test_a_create_and_a_fork_whose_answers_were_lost_are_asked_for_again_by_their_keys(stand_in, where):
+    stand_in.faults.append(where)
+    with Sandbox(host=stand_in.url, api_key=KEY) as sandbox:
+        stand_in.faults.append(where)
+        assert len(sandbox.fork(2)) == 2
+    keys = [one["headers"]["Idempotency-Key"] for one in stand_in.requests if one["method"] == "POST"]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+
+
+@pytest.mark.parametrize("where", [DROP, CUT])
+def test_what_may_have_taken_effect_is_not_sent_again(stand_in, sandbox, where):
+    for call in (sandbox.interrupt, lambda: sandbox.merge_into(CHILD_IDS[0]), lambda: sandbox.record("said")):
+        before = len(stand_in.requests)
+        stand_in.faults.append(where)
+        with pytest.raises(ConnectionLostError, match="not known"):
+            call()
+        assert len(stand_in.requests) == before + 1
+
+
+def test_a_file_is_sent_again_from_its_beginning(stand_in, sandbox, tmp_path):
+    (tmp_path / "local").write_bytes(b"whole" * 100_000)
+    stand_in.faults.append(DROP)
+    sandbox.files.upload(tmp_path / "local", "there")
+    assert stand_in.files["there"] == b"whole" * 100_000
+
+
+def test_a_service_that_does_not_answer_in_time_is_told_and_not_asked_again(stand_in, sandbox, monkeypatch):
+    monkeypatch.setattr(connection, "patient", lambda _: Timeouts(read=0.2))
+    stand_in.faults.append(WAIT)
+    with pytest.raises(TimedOutError, match="did not answer in time"):
+        sandbox.info()
+    assert [one["method"] for one in stand_in.requests] == ["POST", "GET"]
+
+
+def test_a_kept_connection_that_the_service_closed_is_replaced_unseen(stand_in, sandbox):
+    stand_in.drop_idle_connections()
+    assert sandbox.run_code("print(6*7)").ok
+    assert len(stand_in.bodies("POST", "/exec")) == 1
+    assert len(stand_in.connections) == 2
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+def test_a_connection_lost_before_the_answer_says_that_the_outcome_is_unknown(said):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/podflare"
 
         def accept_and_drop():
-            accepted, _ = server.accept()
-            accepted.recv(1)
-            accepted.close()
+            for _ in range(3):
+                accepted, _ = server.accept()
+                accepted.recv(4096)
+                accepted.sendall(said)
+                accepted.close()
 
         dropping = threading.Thread(target=accept_and_drop)
         dropping.start()
@@ -102,18 +179,22 @@ def test_a_connection_lost_before_the_answer_says_that_the_outcome_is_unknown():
 
 
 @pytest.mark.parametrize(
-    ("failure", "method", "attempt", "retry_after", "pause"),
+    ("failure", "repeat", "attempt", "retry_after", "pause"),
     [
-        ("not_sent", "POST", 1, None, 0.05),
-        ("not_sent", "POST", 2, None, 0.2),
-        ("not_sent", "POST", 3, None, None),
-        ("cut", "GET", 1, None, 0.05),
-        ("cut", "POST", 1, None, None),
-        ("refused_now", "GET", 1, 3.0, 3.0),
-        ("refused_now", "GET", 1, 3600.0, None),
-        ("refused_now", "POST", 1, 1.0, None),
-        ("refused", "GET", 1, None, None),
+        ("not_sent", "unsent", 1, None, 0.05),
+        ("not_sent", "refused", 2, None, 0.2),
+        ("not_sent", "always", 3, None, None),
+        ("cut", "always", 1, None, 0.05),
+        ("cut", "refused", 1, None, None),
+        ("slow", "always", 1, None, None),
+        ("refused_now", "always", 1, None, 0.05),
+        ("refused_now", "always", 1, 3.0, 3.0),
+        ("refused_now", "always", 1, 3600.0, None),
+        ("refused_now", "refused", 1, 1.0, 1.0),
+        ("refused_now", "refused", 1, None, None),
+        ("refused_now", "unsent", 1, 1.0, None),
+        ("refused", "always", 1, None, None),
     ],
 )
-def test_only_what_is_safe_is_repeated(failure, method, attempt, retry_after, pause):
-    assert pause_before_retry(failure, method, attempt, retry_after) == pytest.approx(pause)
+def test_only_what_is_safe_is_repeated(failure, repeat, attempt, retry_after, pause):
+    assert pause_before_retry(failure, repeat, attempt, retry_after) == pytest.approx(pause)

@@ -17,6 +17,27 @@ def test_the_client_loads_nothing_of_the_service(name):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", ["Sandbox", "AsyncSandbox"])
+def test_a_client_of_this_machine_needs_no_httpx(stand_in, name):
+    code = f"""
+import asyncio, sys
+from podflare_nb import {name}
+sandbox = {name}(host={stand_in.url!r}, api_key="pnb_stand_in")
+async def use():
+    async with sandbox:
+        return await sandbox.run_code("x")
+result = asyncio.run(use()) if {name!r} == "AsyncSandbox" else sandbox.run_code("x")
+print(result.stdout, "httpx" in sys.modules, len(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    answer, has_httpx, count = done.stdout.split()
+    assert (answer, has_httpx) == ("42", "False")
+    # Bare Python has some sixty, asyncio and json three times as many; a framework would bring hundreds.
+    assert int(count) < 260
+
+
 def test_the_synchronous_client_is_current():
     script = ROOT / "scripts" / "generate_sync_client.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=120, check=False)

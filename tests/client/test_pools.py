@@ -1,8 +1,17 @@
 import pytest
-from stand_in_service import KEY
+from stand_in_service import CUT, DROP, KEY, WAIT
 
-from podflare_nb.client import AsyncSandbox, Sandbox
+from podflare_nb.client import (
+    AsyncSandbox,
+    Sandbox,
+    ServiceUnreachableError,
+    StreamBrokenError,
+    TimedOutError,
+    close_all,
+)
+from podflare_nb.client._sync import connection
 from podflare_nb.client.endpoint import Endpoint
+from podflare_nb.client.transport import Timeouts
 
 ELSEWHERE = "http://sandboxes.example/podflare"
 
@@ -45,3 +54,31 @@ def test_a_service_of_this_machine_is_never_looked_for_behind_a_proxy(stand_in, 
 )
 def test_this_machine_is_known_by_its_loopback_addresses(url, is_here):
     assert Endpoint(url, None, "").is_loopback is is_here
+
+
+def test_what_goes_wrong_with_a_service_elsewhere_is_told_in_the_same_terms(proxy, monkeypatch):
+    proxy.faults.append(DROP)
+    with Sandbox(host=ELSEWHERE, api_key=KEY) as sandbox:
+        assert len(proxy.bodies("POST", "/sandboxes")) == 2
+        proxy.exec_events = [{"type": "stdout", "data": "a"}, CUT]
+        with pytest.raises(StreamBrokenError, match="it may still run") as caught:
+            sandbox.run_code("...")
+        assert caught.value.stdout == "a"
+        monkeypatch.setattr(connection, "patient", lambda _: Timeouts(read=0.2))
+        proxy.faults.append(WAIT)
+        with pytest.raises(TimedOutError):
+            sandbox.info()
+        monkeypatch.undo()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    close_all()
+    with pytest.raises(ServiceUnreachableError, match="Check the URL"):
+        Sandbox(host=ELSEWHERE, api_key=KEY, retries=0)
+
+
+@pytest.mark.usefixtures("proxy")
+async def test_a_file_goes_through_the_proxy_in_pieces_both_ways(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 600_000)
+    async with AsyncSandbox(host=ELSEWHERE, api_key=KEY) as sandbox:
+        await sandbox.files.upload(tmp_path / "a", "there")
+        await sandbox.files.download("there", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"x" * 600_000

@@ -99,3 +99,57 @@ def test_it_is_told_of_a_wrong_key(service):
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         podflare.Sandbox(client=client)
     client.close()
+
+
+def test_its_client_is_told_that_the_service_is_healthy_and_makes_and_ends_sandboxes_by_id(service):
+    client = podflare.Client(
+        host=service.url, api_key=service.key, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    )
+    assert client.healthz()
+    sandbox_id = client.create_sandbox("python-minimal", persistent=False, egress=False, rootfs_gb=1)
+    assert state_of(service, sandbox_id) == "ready"
+    client.destroy_sandbox(sandbox_id)
+    assert state_of(service, sandbox_id) == "closed"
+    client.close()
+
+
+def test_its_stream_gives_lines_while_the_code_still_runs(published):
+    published.run_code("mkfifo /tmp/go", "bash")
+    stream = published.run_code_stream("print('on', flush=True)\nopen('/tmp/go').read(); print('off')")
+    assert next(stream).data == "on"
+    stream.close()
+    assert published.run_code("print('free')").stdout == "free"
+
+
+def test_its_uploads_of_a_few_megabytes_arrive_and_its_replay_stays_readable(published):
+    content = os.urandom(600_000)
+    published.upload(content, "/tmp/deep/er/big.bin")
+    assert published.download("/tmp/deep/er/big.bin") == content
+    assert published.replay()[-1].type == "exit"
+
+
+def test_its_failed_upload_and_download_are_errors_with_the_traceback(published):
+    with pytest.raises(OSError, match="IsADirectoryError"):
+        published.upload(b"x", "/tmp")
+    with pytest.raises(OSError, match="FileNotFoundError"):
+        published.download("/tmp/missing")
+
+
+def test_what_this_version_does_not_offer_is_refused_and_not_ignored(service):
+    client = podflare.Client(host=service.url, api_key=service.key)
+    for wanted in ({"persistent": True}, {"egress": True}):
+        with pytest.raises(httpx.HTTPStatusError, match="400"):
+            podflare.Sandbox(client=client, **wanted)
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        podflare.Sandbox.resume("spc_unknown", client=client)
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        client.delete_space("spc_unknown")
+    client.close()
+
+
+def test_its_sandboxes_without_options_share_a_client_that_the_environment_configures(service, monkeypatch):
+    monkeypatch.setenv("PODFLARE_API_KEY", service.key)
+    with podflare.Sandbox(host=service.url) as first, podflare.Sandbox(host=service.url) as second:
+        assert first.run_code("print(1)").stdout == "1"
+        assert second.run_code("print(2)").ok
+    podflare.close_default_client()

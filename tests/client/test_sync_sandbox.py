@@ -127,11 +127,27 @@ def test_events_come_while_the_code_still_runs_and_leaving_the_stream_ends_the_c
 
 
 def test_a_stream_that_is_cut_tells_what_is_known(stand_in, sandbox):
-    stand_in.exec_events = [{"type": "stdout", "data": "a"}, {"type": "stderr", "data": "b"}, CUT]
-    with pytest.raises(StreamBrokenError, match="2 events had come; how the code ended is not known") as caught:
+    shown = {"type": "display", "data": {"text/plain": "c"}}
+    stand_in.exec_events = [{"type": "stdout", "data": "a"}, {"type": "stderr", "data": "b"}, shown, CUT]
+    with pytest.raises(StreamBrokenError, match=r"3 events had come.*is not known, it may still run") as caught:
         sandbox.run_code("...")
     error = caught.value
-    assert (error.events_received, error.last_seq, error.stdout, error.stderr) == (2, 1, "a", "b")
+    assert (error.events_received, error.last_seq, error.stdout, error.stderr) == (3, 2, "a", "b")
+    assert [result.text for result in error.results] == ["c"]
+    assert (error.may_still_run, error.sandbox_id) == (True, SANDBOX_ID)
+
+
+def test_a_stream_that_is_cut_behind_its_exit_misses_nothing(stand_in, sandbox):
+    stand_in.exec_events = [{"type": "stdout", "data": "a"}, {"type": "exit", "data": 0}, CUT]
+    assert sandbox.run_code("...").stdout == "a"
+
+
+def test_a_failure_of_the_service_in_the_middle_of_a_stream_is_told_in_its_words(stand_in, sandbox):
+    failed = {"type": "error", "data": {"code": "internal", "message": "The disk is full."}, "seq": -1}
+    stand_in.exec_events = [{"type": "stdout", "data": "a"}, failed]
+    with pytest.raises(StreamBrokenError, match=r"The disk is full\..*runs no more") as caught:
+        sandbox.run_code("...")
+    assert (caught.value.may_still_run, caught.value.last_seq, caught.value.stdout) == (False, 0, "a")
 
 
 def test_a_stream_that_ends_without_an_exit_is_not_taken_for_a_success(stand_in, sandbox):
@@ -151,6 +167,15 @@ def test_a_line_that_is_no_event_is_refused(stand_in, sandbox):
     stand_in.exec_events = [{"nothing": 1}]
     with pytest.raises(UnexpectedAnswerError, match="no event"):
         sandbox.run_code("...")
+
+
+def test_what_an_agent_elsewhere_said_is_recorded_with_its_provenance(stand_in, sandbox):
+    assert sandbox.record("I looked.", turn_id="t1", operator="mine", model="acme:big") == "said"
+    assert sandbox.record("And?", role="user") == "said"
+    first, second = (json.loads(body) for body in stand_in.bodies("POST", "/record"))
+    provenance = {"turn_id": "t1", "operator": "mine", "model": "acme:big"}
+    assert first == {"message": "I looked.", "role": "assistant", **provenance}
+    assert second == {"message": "And?", "role": "user"}
 
 
 def test_replay_and_interrupt_ask_for_what_they_say(stand_in, sandbox):

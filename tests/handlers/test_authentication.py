@@ -72,18 +72,21 @@ def test_anothers_sandbox_answers_like_one_that_never_was(stranger, shared_sandb
         assert theirs.text.replace(shared_sandbox, ID) == never.text
 
 
+BODIES = {
+    "exec": {"code": "1"},
+    "chat": {"message": "1"},
+    "record": {"message": "1"},
+    "diff": {"other": "sbx_" + "1" * 32},
+    "rewind": {"turn_id": "turn_1"},
+    "approve": {"tool_call_id": "a", "approved": True},
+    "input": {"data_b64": ""},
+    "resize": {"cols": 80, "rows": 24},
+}
+"""By the last word of the route."""
+
+
 def body_for(pattern: str) -> dict:
-    if pattern.endswith("/exec"):
-        return {"code": "1"}
-    if pattern.endswith("/chat"):
-        return {"message": "1"}
-    if pattern.endswith("/diff"):
-        return {"other": "sbx_" + "1" * 32}
-    if pattern.endswith("/rewind"):
-        return {"turn_id": "turn_1"}
-    if pattern.endswith("/approve"):
-        return {"tool_call_id": "a", "approved": True}
-    return {"labels": {}} if pattern == SANDBOX_ROUTES[0] else {}
+    return {"labels": {}} if pattern == SANDBOX_ROUTES[0] else BODIES.get(pattern.rpartition("/")[2], {})
 
 
 def test_anothers_sandbox_is_in_no_list(stranger, shared_sandbox):

@@ -74,6 +74,17 @@ async def test_the_service_sees_the_files_of_each_in_its_own_workspace(kernel, c
     await child.kill()
 
 
+async def test_the_service_sees_the_parents_files_after_a_fork_of_which_no_child_came(kernel, client):
+    # Of no use to the parent, which has its loop: every child fails when it wakes.
+    await client.run("import asyncio; loop, asyncio.SelectorEventLoop = asyncio.SelectorEventLoop, None")
+    with pytest.raises(NoCapacityError, match="could not be started"):
+        await kernel.fork(2)
+    await client.run("open('after', 'w').write('x'); asyncio.SelectorEventLoop = loop")
+    assert os.listdir(kernel.workspace_fd) == ["after"]
+    (child,) = (await kernel.fork(1)).children
+    await child.kill()
+
+
 async def test_a_fork_of_a_fork_of_a_fork(kernel, client):
     await client.run("generation = 0")
     line = [kernel]

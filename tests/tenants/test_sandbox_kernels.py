@@ -218,7 +218,8 @@ def test_a_client_that_never_reads_is_let_go(service, http, origin, root, sandbo
         deadline = time.monotonic() + 60
         while root.get(f"/api/kernels/{kernel}").json()["connections"]:
             assert time.monotonic() < deadline, "it is still connected"
-    assert stdout(run(http, sandbox, "print('still here')")) == ["still here"]
+    after = run(http, sandbox, "print('still here')")
+    assert stdout(after) == ["still here"], after
 
 
 def test_after_a_merge_the_parents_tab_goes_on_and_the_winners_is_let_go(service, http, origin, sandbox, attached):  # noqa: F811 - the fixtures

@@ -36,7 +36,7 @@ class AsyncBranching:
         ``strict`` that is a ConflictError. Each branch is a sandbox to close; leaving ``async with`` closes all.
         """
         body = {"n": n, "wait_seconds": wait_seconds, "strict": strict or None}
-        answer = await self._calls.call("POST", "/fork", body, wait_seconds=wait_seconds or 0.0)
+        answer = await self._calls.call("POST", "/fork", body, wait_seconds=wait_seconds or 0.0, keyed=True)
         children = [self._of(self._calls.beside(str(child))) for child in answer["children"]]
         return AsyncFork(children, warnings=answer.get("warnings") or (), failures=answer.get("failures") or ())
 
@@ -56,7 +56,7 @@ class AsyncBranching:
         ``paths``: only files in or below these directories.
         """
         body = {"other": _id_of(other)}
-        diff = Diff.from_json(await self._calls.call("POST", "/diff", body))
+        diff = Diff.from_json(await self._calls.call("POST", "/diff", body, repeat="always"))
         return diff if paths is None else diff.only_below(paths)
 
     async def rewind(self, turn_id: str) -> Self:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from podflare_nb.client._async.connection import AsyncConnection
+    from podflare_nb.client.retry import Repeat
 
 
 class AsyncCalls:
@@ -54,7 +55,7 @@ class AsyncCalls:
             )
         return f"/v1/sandboxes/{self.id}{rest}"
 
-    async def call(
+    async def call(  # noqa: PLR0913 - each says how the request is to be treated
         self,
         method: str,
         rest: str = "",
@@ -62,10 +63,14 @@ class AsyncCalls:
         *,
         params: Mapping[str, str | int] | None = None,
         wait_seconds: float = 0.0,
+        keyed: bool = False,
+        repeat: Repeat | None = None,
     ) -> Any:
-        """Send JSON, get JSON. ``wait_seconds``: how long the service may wait before it begins."""
+        """Send JSON, get JSON; the arguments are the connection's."""
         try:
-            return await self.connection.call(method, self.path(rest), body, params=params, wait_seconds=wait_seconds)
+            return await self.connection.call(
+                method, self.path(rest), body, params=params, wait_seconds=wait_seconds, keyed=keyed, repeat=repeat
+            )
         finally:
             await self.settle()
 
@@ -76,21 +81,21 @@ class AsyncCalls:
         finally:
             await self.settle()
 
-    async def lines(
+    async def line_groups(
         self,
         method: str,
         rest: str,
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-    ) -> AsyncGenerator[bytes]:
-        """Get the lines of a stream; closing the generator ends the stream."""
-        lines = self.connection.lines(method, self.path(rest), body, params=params)
+    ) -> AsyncGenerator[list[bytes]]:
+        """Get the lines of a stream, those that come together in one list; closing the generator ends the stream."""
+        groups = self.connection.line_groups(method, self.path(rest), body, params=params)
         try:
-            async for line in lines:
-                yield line
+            async for group in groups:
+                yield group
         finally:
-            await lines.aclose()
+            await groups.aclose()
             await self.settle()
 
     async def settle(self) -> None:

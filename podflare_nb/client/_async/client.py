@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Self
 from podflare_nb.client._async.connection import AsyncConnection
 from podflare_nb.client.errors import PodflareError
 from podflare_nb.client.records import Capabilities, SandboxInfo, Template
+from podflare_nb.client.retry import RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from podflare_nb.client.lean_httpx import httpx
 
 PAGE = 100
 
@@ -19,11 +22,21 @@ class AsyncClient:
 
     ``host`` (``http://127.0.0.1:8888/podflare``) and ``api_key`` come from the arguments, else from
     PODFLARE_NB_URL and PODFLARE_NB_API_KEY (PODFLARE_HOST and PODFLARE_API_KEY also serve), else from the data
-    directory of the service on this machine. ``AsyncSandbox(client=...)`` makes a sandbox there.
+    directory of the service on this machine. ``AsyncSandbox(client=...)`` makes a sandbox there. ``retries``: how often
+    what failed and may safely be repeated is repeated (reads, creates and forks, and what was refused with a
+    Retry-After of at most 10 s); 0 for never. ``transport`` carries the requests instead of a socket, as in tests;
+    whoever made it ends it.
     """
 
-    def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
-        self.connection = AsyncConnection(host, api_key)
+    def __init__(
+        self,
+        host: str | None = None,
+        api_key: str | None = None,
+        *,
+        retries: int = RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.connection = AsyncConnection(host, api_key, retries=retries, transport=transport)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.connection.endpoint.url}>"

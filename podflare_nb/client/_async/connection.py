@@ -9,11 +9,11 @@ import asyncio
 import json
 import os
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 from podflare_nb import __version__
-from podflare_nb.client.async_pools import acquire_async, release_async
+from podflare_nb.client.async_pools import acquire_async, carried_by, owner, release_async
 from podflare_nb.client.endpoint import Endpoint, locate
 from podflare_nb.client.errors import (
     ConnectionLostError,
@@ -22,43 +22,55 @@ from podflare_nb.client.errors import (
     UnexpectedAnswerError,
 )
 from podflare_nb.client.events import LineSplitter
-from podflare_nb.client.failures import lost, refusal, unreachable
-from podflare_nb.client.lean_httpx import httpx
-from podflare_nb.client.pools import TIMEOUT, patient
-from podflare_nb.client.retry import Failure, failure_of_status, pause_before_retry
+from podflare_nb.client.failures import failed, refusal
+from podflare_nb.client.retry import RETRIES, Repeat, failure_of, pause_before_retry, repeat_of_method
+from podflare_nb.client.transport import STREAM_TIMEOUTS, TIMEOUTS, Request, TransportError, patient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
-STREAM_TIMEOUT = httpx.Timeout(connect=TIMEOUT.connect, read=None, write=TIMEOUT.write, pool=None)
+    from podflare_nb.client.lean_httpx import httpx
+    from podflare_nb.client.transport import AsyncAnswer, AsyncTransport, Timeouts
+
 USER_AGENT = f"podflare-nb-python/{__version__}"
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class AsyncConnection:
-    """One service and one key. ``close`` is idempotent; a closed connection opens again when it is used."""
+    """One service and one key. ``close`` is idempotent; a closed connection opens again when it is used.
 
-    def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
+    ``retries``: how often what failed and may safely be repeated is repeated. ``transport`` carries the requests
+    instead of the shared pool; whoever made it ends it.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        api_key: str | None = None,
+        *,
+        retries: int = RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.endpoint: Endpoint = locate(host, api_key)
-        self._pool: httpx.AsyncBaseTransport | None = None
-        self._process: int | None = None
+        self._retries = retries
+        self._transport = transport
+        self._carrier = None if transport is None else carried_by(transport)
+        self._pools: dict[Any, AsyncTransport] = {}
         self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if self.endpoint.api_key:
             self._headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
 
     def __repr__(self) -> str:
-        state = "idle" if self._pool is None else "open"
+        state = "open" if self._pools else "idle"
         return f"<{type(self).__name__} {self.endpoint.url} {state}>"
 
     def another(self) -> Self:
         """Give a connection of its own to the same service with the same key."""
-        return type(self)(self.endpoint.url, self.endpoint.api_key)
+        return type(self)(self.endpoint.url, self.endpoint.api_key, retries=self._retries, transport=self._transport)
 
     async def close(self) -> None:
-        """Give the shared pool back."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await release_async(self.endpoint, pool)
+        """Give the shared pool back: that of the calling event loop, as no other loop may close it."""
+        if self._pools.pop(owner(), None) is not None:
+            await release_async(self.endpoint)
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,7 +78,7 @@ class AsyncConnection:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    async def call(
+    async def call(  # noqa: PLR0913 - each says how the request is to be treated
         self,
         method: str,
         path: str,
@@ -74,135 +86,151 @@ class AsyncConnection:
         *,
         params: Mapping[str, str | int] | None = None,
         wait_seconds: float = 0.0,
+        keyed: bool = False,
+        repeat: Repeat | None = None,
     ) -> Any:
         """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one.
 
-        ``wait_seconds``: how long the service may wait before it begins to work on it.
+        ``wait_seconds``: how long the service may wait before it begins to work on it. ``keyed``: send an idempotency
+        key, by which the service knows a repetition; ``repeat``: what is allowed without (None: by its method).
         """
-        response = await self.open(method, path, body, params=params, timeout=patient(wait_seconds))
-        content = await self._whole(response)
+        request = self._request(method, path, body, params=params, timeouts=patient(wait_seconds))
+        if keyed:
+            request.headers["Idempotency-Key"] = os.urandom(16).hex()
+            repeat = "always"
+        answer, content = await self._repeated(request, repeat or repeat_of_method(method), whole=True)
         if not content:
             return None
         try:
             return json.loads(content)
         except ValueError:
             raise UnexpectedAnswerError(
-                f"{response.url} answered {response.status_code} with something that is not JSON. Is the host "
-                "right? It usually ends with /podflare.",
-                status=response.status_code,
+                f"{request.url} answered {answer.status} with something that is not JSON. Is the host right? It "
+                "usually ends with /podflare.",
+                status=answer.status,
             ) from None
 
     async def content(self, method: str, path: str) -> bytes:
         """Give the raw bytes of an answer."""
-        return await self._whole(await self.open(method, path))
+        request = self._request(method, path)
+        return (await self._repeated(request, repeat_of_method(method), whole=True))[1]
 
-    async def lines(
+    async def line_groups(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-    ) -> AsyncGenerator[bytes]:
-        """Give the lines of a stream as they come; raises StreamBrokenError when it is cut."""
-        response = await self.open(method, path, body, params=params, timeout=STREAM_TIMEOUT)
+    ) -> AsyncGenerator[list[bytes]]:
+        """Give the lines of a stream as they come, those that come together in one list.
+
+        Raises StreamBrokenError when it is cut.
+        """
+        request = self._request(method, path, body, params=params, timeouts=STREAM_TIMEOUTS)
+        answer, _ = await self._repeated(request, repeat_of_method(method), whole=False)
         splitter = LineSplitter()
         try:
-            async for chunk in response.aiter_raw():
-                for line in splitter.feed(chunk):
-                    yield line
-        except httpx.TransportError as error:
+            async for chunk in answer.chunks():
+                if lines := splitter.feed(chunk):
+                    yield lines
+        except TransportError as error:
             raise StreamBrokenError(
-                f"The connection to {self.endpoint.url} was lost in the middle of a stream."
+                f"The connection to {self.endpoint.url} was lost in the middle of a stream ({error})."
             ) from error
         finally:
-            await response.aclose()
+            await answer.aclose()
         if splitter.rest().strip():
             raise StreamBrokenError(f"The stream from {self.endpoint.url} ended inside an event.")
 
     @asynccontextmanager
     async def download(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a file; the chunks of its content are inside."""
-        response = await self.open("GET", path)
+        answer, _ = await self._repeated(self._request("GET", path), "always", whole=False)
         try:
-            yield response.aiter_bytes()
-        except httpx.TransportError as error:
+            yield answer.chunks()
+        except TransportError as error:
             raise ConnectionLostError(
-                f"The connection to {self.endpoint.url} was lost in the middle of a file."
+                f"The connection to {self.endpoint.url} was lost in the middle of a file ({error})."
             ) from error
         finally:
-            await response.aclose()
+            await answer.aclose()
 
-    async def open(  # noqa: PLR0913 - each is a field of the request
+    async def upload(
+        self, path: str, pieces: Callable[[], AsyncIterator[bytes]], size: int | None, repeat: Repeat
+    ) -> Any:
+        """Send raw bytes; give the JSON of the answer. ``pieces`` begins anew each time that it is called."""
+        request = self._request("PUT", path)
+        request.headers["Content-Type"] = "application/octet-stream"
+        if size is not None:
+            request.headers["Content-Length"] = str(size)
+        _, content = await self._repeated(request, repeat, pieces, whole=True)
+        return json.loads(content)
+
+    def _request(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-        content: bytes | AsyncIterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - handed on to httpx, which bounds each step
-    ) -> httpx.Response:
-        """Send, and give the answer with its body unread; the caller reads or closes it. Raises on a refusal."""
-        own = dict(self._headers)
-        if body is not None:
-            content = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
-            own["Content-Type"] = "application/json"
-        if headers:
-            own.update(headers)
-        pool = self._shared_pool()
-        url = _url(self.endpoint.url + path) if params is None else httpx.URL(self.endpoint.url + path, params=params)
-        extensions = {"timeout": timeout.as_dict()}
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> Request:
+        url = self.endpoint.url + path
+        if params:
+            url = f"{url}?{urlencode(params)}"
+        headers = dict(self._headers)
+        if body is None:
+            return Request(method, url, headers, None, timeouts)
+        headers["Content-Type"] = "application/json"
+        content = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+        return Request(method, url, headers, content, timeouts)
+
+    async def _repeated(
+        self,
+        request: Request,
+        repeat: Repeat,
+        pieces: Callable[[], AsyncIterator[bytes]] | None = None,
+        *,
+        whole: bool,
+    ) -> tuple[AsyncAnswer, bytes]:
+        """Send as often as is safe and useful; give the answer, its body read or not. Raises on a refusal."""
         attempt = 0
         while True:
             attempt += 1
-            request = httpx.Request(method, url, headers=own, content=content, extensions=extensions)
-            outcome = await self._attempt(pool, request)
-            if isinstance(outcome, httpx.Response):
-                return outcome
-            failure, error = outcome
-            pause = pause_before_retry(failure, method, attempt, error.retry_after)
-            if pause is None:
-                raise error
+            try:
+                return await self._attempt(request, pieces, whole=whole)
+            except PodflareError as error:
+                pause = pause_before_retry(failure_of(error), repeat, attempt, error.retry_after, retries=self._retries)
+                if pause is None:
+                    raise
             await asyncio.sleep(pause)
 
-    def _shared_pool(self) -> httpx.AsyncBaseTransport:
-        """Give the shared pool; a forked child gets another than its parent, whose sockets it must not use."""
-        process = os.getpid()
-        if self._pool is None or self._process != process:
-            self._pool, self._process = acquire_async(self.endpoint), process
-        return self._pool
-
     async def _attempt(
-        self, pool: httpx.AsyncBaseTransport, request: httpx.Request
-    ) -> httpx.Response | tuple[Failure, PodflareError]:
-        """Send once: the answer, or how it failed and the error that this is."""
+        self, request: Request, pieces: Callable[[], AsyncIterator[bytes]] | None, *, whole: bool
+    ) -> tuple[AsyncAnswer, bytes]:
+        """Send once."""
         try:
-            response = await pool.handle_async_request(request)
-        except _NOT_SENT as error:
-            return "not_sent", unreachable(self.endpoint, error)
-        except httpx.TransportError as error:
-            return "cut", lost(self.endpoint, error)
-        response.request = request
-        if response.is_success:
-            return response
-        try:
-            refused = refusal(self.endpoint, response, await self._whole(response))
-        except ConnectionLostError as error:
-            return "cut", error
-        return failure_of_status(response.status_code), refused
+            answer = await self._pool().send(request, pieces() if pieces else None)
+            succeeded = 200 <= answer.status < 300
+            if succeeded and not whole:
+                return answer, b""
+            try:
+                content = await answer.read()
+            finally:
+                await answer.aclose()
+        except TransportError as error:
+            raise failed(self.endpoint, error) from error
+        if not succeeded:
+            raise refusal(self.endpoint, request.url, answer.status, answer.headers, content)
+        return answer, content
 
-    async def _whole(self, response: httpx.Response) -> bytes:
-        try:
-            return await response.aread()
-        except httpx.TransportError as error:
-            raise lost(self.endpoint, error) from error
-        finally:
-            await response.aclose()
-
-
-@lru_cache(maxsize=512)
-def _url(url: str) -> httpx.URL:
-    """Parse a URL, once for the many calls that go there."""
-    return httpx.URL(url)
+    def _pool(self) -> AsyncTransport:
+        """Give the shared pool; another process (a forked child), or another event loop, gets another."""
+        if self._carrier is not None:
+            return self._carrier
+        whose = owner()
+        pool = self._pools.get(whose)
+        if pool is None:
+            pool = self._pools[whose] = acquire_async(self.endpoint)
+        return pool

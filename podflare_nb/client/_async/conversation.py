@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
 from podflare_nb.client.errors import ConnectionLostError, ServiceUnreachableError, StreamBrokenError
-from podflare_nb.client.events import ChatEvent, event_of_line
+from podflare_nb.client.events import ChatEvent, events_of
 from podflare_nb.client.turns import TURN_ENDS, Turn, TurnCollector
 
 if TYPE_CHECKING:
@@ -91,19 +91,19 @@ class AsyncConversation:
         ended = False
         why = "The stream of the turn ended before its first event; whether the turn runs, turns() tells."
         try:
-            async with aclosing(self._calls.lines("POST", "/chat", body)) as lines:
-                async for line in lines:
-                    event = _chat_event(line)
-                    if event.type == "turn-start":
-                        turn_id = event.data["turn_id"]
-                    seq, ended = event.seq, event.type == TURN_ENDS
-                    yield event
+            async with aclosing(self._calls.line_groups("POST", "/chat", body)) as groups:
+                async for group in groups:
+                    for event in events_of(group, ChatEvent):
+                        if event.type == "turn-start":
+                            turn_id = event.data["turn_id"]
+                        seq, ended = event.seq, event.type == TURN_ENDS
+                        yield event
         except StreamBrokenError as error:
             why = error.message
         if ended:
             return
         if turn_id is None:
-            raise StreamBrokenError(why)
+            raise StreamBrokenError(why, sandbox_id=self._calls.sandbox_id)
         async with aclosing(self.follow(turn_id, after=seq)) as rest:
             async for event in rest:
                 yield event
@@ -119,14 +119,14 @@ class AsyncConversation:
         while True:
             why = "its stream ended without a turn-end"
             try:
-                async with aclosing(self._calls.lines("GET", path, params={"after": seq})) as lines:
-                    async for line in lines:
-                        event = _chat_event(line)
-                        seq, failures = event.seq, 0
-                        received += 1
-                        yield event
-                        if event.type == TURN_ENDS:
-                            return
+                async with aclosing(self._calls.line_groups("GET", path, params={"after": seq})) as groups:
+                    async for group in groups:
+                        for event in events_of(group, ChatEvent):
+                            seq, failures = event.seq, 0
+                            received += 1
+                            yield event
+                            if event.type == TURN_ENDS:
+                                return
             except (ConnectionLostError, ServiceUnreachableError) as error:
                 why = error.message
             failures += 1
@@ -136,6 +136,7 @@ class AsyncConversation:
                     "it up again.",
                     events_received=received,
                     last_seq=seq if seq >= 0 else None,
+                    sandbox_id=self._calls.sandbox_id,
                 )
             await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_SECONDS))
 
@@ -152,8 +153,3 @@ class AsyncConversation:
         """Answer an approval-request: let the code run, or not."""
         body = {"tool_call_id": tool_call_id, "approved": approved}
         await self._calls.call("POST", f"/chat/{turn_id}/approve", body)
-
-
-def _chat_event(line: bytes) -> ChatEvent:
-    event = event_of_line(line, ChatEvent)
-    return event if isinstance(event, ChatEvent) else ChatEvent(event.type, event.data, event.seq, event.ts)

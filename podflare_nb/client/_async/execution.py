@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
 from podflare_nb.client.errors import StreamBrokenError
-from podflare_nb.client.events import Event, event_of_line
+from podflare_nb.client.events import Event, events_of
 from podflare_nb.client.results import ExecResult, ResultCollector
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class AsyncExecution:
 
         ``timeout_seconds`` interrupts the code; the callbacks are called with each line and each rich result as
         it comes. ``turn_id``, ``tool_call_id``, ``operator`` (which agent) and ``model`` (``provider:name``) are
-        written into the notebook. Raises StreamBrokenError, with the text so far, when the connection is lost.
+        written into the notebook. Raises StreamBrokenError, with what came so far, when the connection is lost; code is
+        never sent twice.
         """
         collector = ResultCollector(on_stdout, on_stderr, on_result)
         stream = self.run_code_stream(
@@ -59,7 +60,7 @@ class AsyncExecution:
                 async for event in events:
                     result = collector.add(event) or result
         except StreamBrokenError as error:
-            error.stdout, error.stderr = collector.stdout, collector.stderr
+            error.stdout, error.stderr, error.results = collector.stdout, collector.stderr, collector.results
             raise
         if result is None:
             # run_code_stream gives an exit or raises.
@@ -90,29 +91,42 @@ class AsyncExecution:
         received = 0
         last: Event | None = None
         try:
-            async with aclosing(self._calls.lines("POST", "/exec", body)) as lines:
-                async for line in lines:
-                    last = event_of_line(line)
-                    received += 1
-                    yield last
+            async with aclosing(self._calls.line_groups("POST", "/exec", body)) as groups:
+                async for group in groups:
+                    for event in events_of(group, Event):
+                        if event.seq < 0:
+                            raise self._broken(_told(event), received, last, may_still_run=False)
+                        last = event
+                        received += 1
+                        yield event
         except StreamBrokenError as error:
-            raise _broken(error.message, received, last) from error
+            # Behind an exit nothing is missing.
+            if last is None or last.type != "exit":
+                raise self._broken(error.message, received, last, may_still_run=error.may_still_run) from error
         if last is None or last.type != "exit":
-            raise _broken("The stream ended without an exit.", received, last)
+            raise self._broken("The stream ended without an exit.", received, last, may_still_run=False)
 
     async def replay(self) -> list[Event]:
         """Give the last events (1000 at most) of what ran in this sandbox."""
-        async with aclosing(self._calls.lines("GET", "/replay")) as lines:
-            return [event_of_line(line) async for line in lines]
+        async with aclosing(self._calls.line_groups("GET", "/replay")) as groups:
+            return [event async for group in groups for event in events_of(group, Event)]
 
     async def interrupt(self) -> None:
         """Stop the code that runs now, as Ctrl-C does. Does nothing when none runs."""
         await self._calls.call("POST", "/interrupt", {})
 
+    def _broken(self, message: str, received: int, last: Event | None, *, may_still_run: bool) -> StreamBrokenError:
+        running = "it may still run" if may_still_run else "it runs no more"
+        return StreamBrokenError(
+            f"{message} {received} events had come; how the code ended is not known, {running}.",
+            events_received=received,
+            last_seq=last.seq if last else None,
+            may_still_run=may_still_run,
+            sandbox_id=self._calls.sandbox_id,
+        )
 
-def _broken(message: str, received: int, last: Event | None) -> StreamBrokenError:
-    return StreamBrokenError(
-        f"{message} {received} events had come; how the code ended is not known.",
-        events_received=received,
-        last_seq=last.seq if last else None,
-    )
+
+def _told(event: Event) -> str:
+    """What the service said of its own failure in the middle of a stream."""
+    said = event.data.get("message") if isinstance(event.data, dict) else None
+    return str(said or "The service failed in the middle of the stream.")

@@ -41,14 +41,14 @@ class AsyncFiles:
         It is there whole or not at all. A local file is streamed, so its size does not matter to memory.
         """
         with opened(content) as (file, size):
-            headers = {"Content-Type": "application/octet-stream"}
-            if size is not None:
-                headers["Content-Length"] = str(size)
-            response = await self._calls.connection.open(
-                "PUT", self._calls.path(_route(path)), content=_chunks(file), headers=headers
+            # What cannot be read again from its beginning is sent only once.
+            start = file.tell() if hasattr(file, "seekable") and file.seekable() else None
+            answer: Mapping[str, object] = await self._calls.connection.upload(
+                self._calls.path(_route(path)),
+                lambda: _chunks(file, start),
+                size,
+                "unsent" if start is None else "always",
             )
-            await response.aread()
-        answer: Mapping[str, object] = response.json()
         return FileInfo(str(answer.get("path", path)), "file", int(str(answer.get("size", size or 0))))
 
     async def list(self, path: str = ".") -> FileInfos:
@@ -95,7 +95,9 @@ class AsyncFiles:
         return target
 
 
-async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+async def _chunks(file: IO[bytes], start: int | None) -> AsyncIterator[bytes]:
+    if start is not None:
+        file.seek(start)
     while chunk := await in_thread(file.read, CHUNK_BYTES):
         yield chunk
 

@@ -13,9 +13,11 @@ from podflare_nb.client._async.connection import AsyncConnection
 from podflare_nb.client._async.conversation import AsyncConversation
 from podflare_nb.client._async.execution import AsyncExecution
 from podflare_nb.client._async.files import AsyncFiles
+from podflare_nb.client._async.terminals import AsyncTerminals
 from podflare_nb.client._async.transcript import AsyncTranscript
 from podflare_nb.client.errors import GoneError, NotFoundError
 from podflare_nb.client.records import SandboxInfo
+from podflare_nb.client.retry import RETRIES
 from podflare_nb.client.starting import StartsWhenAwaited
 
 if TYPE_CHECKING:
@@ -26,14 +28,16 @@ SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
-class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTranscript, AsyncBranching):
+class AsyncSandbox(
+    StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTranscript, AsyncBranching, AsyncTerminals
+):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
     ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
     ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``checkpoints``: after how many of
-    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key`` and ``client``: the service,
-    see AsyncClient. ``close`` ends it, and so does leaving ``async with``.
+    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key``, ``retries`` and ``client``: the
+    service, see AsyncClient. ``close`` ends it, and so does leaving ``async with``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a field of the request
@@ -43,6 +47,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         host: str | None = None,
         api_key: str | None = None,
         client: AsyncClient | None = None,
+        retries: int = RETRIES,
         timeout_seconds: int | None = None,
         idle_timeout_seconds: int | None = None,
         ram_mib: int | None = None,
@@ -65,7 +70,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
             "env": dict(env) if env is not None else None,
             "checkpoints": checkpoints,
         }
-        self._calls = _calls_to(host, api_key, client)
+        self._calls = _calls_to(host, api_key, client, retries)
         self.files = AsyncFiles(self._calls)
         self._begin()
 
@@ -73,7 +78,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         """Make the sandbox on the service; does nothing when it is there already."""
         if self._calls.sandbox_id is None:
             try:
-                answer = await self._calls.connection.call("POST", "/v1/sandboxes", self._wanted)
+                answer = await self._calls.connection.call("POST", "/v1/sandboxes", self._wanted, keyed=True)
             except BaseException:
                 self._calls.closed = True
                 await self._calls.settle()
@@ -90,9 +95,10 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         host: str | None = None,
         api_key: str | None = None,
         client: AsyncClient | None = None,
+        retries: int = RETRIES,
     ) -> Self:
         """Take up a sandbox that exists, from any process; raises NotFoundError or GoneError otherwise."""
-        calls = _calls_to(host, api_key, client)
+        calls = _calls_to(host, api_key, client, retries)
         calls.sandbox_id = sandbox_id
         # Until the service says that it lives: what is refused keeps no connection.
         calls.closed = True
@@ -133,7 +139,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
             "idle_timeout_seconds": idle_timeout_seconds,
             "labels": dict(labels) if labels is not None else None,
         }
-        return SandboxInfo.from_json(await self._calls.call("PATCH", "", body))
+        return SandboxInfo.from_json(await self._calls.call("PATCH", "", body, repeat="always"))
 
     async def upload(self, local: str | os.PathLike[str] | bytes, remote: str) -> None:
         """Copy a local file, or bytes, into the sandbox."""
@@ -148,7 +154,7 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         if not self._calls.closed and self._calls.sandbox_id is not None:
             # It may have ended before (lifetime, idle, another process): that is what was wanted.
             with suppress(NotFoundError, GoneError):
-                await self._calls.connection.call("DELETE", self._calls.path())
+                await self._calls.connection.call("DELETE", self._calls.path(), repeat="always")
             self._calls.closed = True
         await self._calls.settle()
 
@@ -165,6 +171,6 @@ class AsyncSandbox(StartsWhenAwaited, AsyncExecution, AsyncConversation, AsyncTr
         return f"<{type(self).__name__} {state}{ended}>"
 
 
-def _calls_to(host: str | None, api_key: str | None, client: AsyncClient | None) -> AsyncCalls:
-    connection = client.connection if client else AsyncConnection(host, api_key)
+def _calls_to(host: str | None, api_key: str | None, client: AsyncClient | None, retries: int) -> AsyncCalls:
+    connection = client.connection if client else AsyncConnection(host, api_key, retries=retries)
     return AsyncCalls(connection, owns_connection=client is None)

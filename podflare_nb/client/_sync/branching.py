@@ -38,7 +38,7 @@ class Branching:
         ``strict`` that is a ConflictError. Each branch is a sandbox to close; leaving ``with`` closes all.
         """
         body = {"n": n, "wait_seconds": wait_seconds, "strict": strict or None}
-        answer = self._calls.call("POST", "/fork", body, wait_seconds=wait_seconds or 0.0)
+        answer = self._calls.call("POST", "/fork", body, wait_seconds=wait_seconds or 0.0, keyed=True)
         children = [self._of(self._calls.beside(str(child))) for child in answer["children"]]
         return Fork(children, warnings=answer.get("warnings") or (), failures=answer.get("failures") or ())
 
@@ -58,7 +58,7 @@ class Branching:
         ``paths``: only files in or below these directories.
         """
         body = {"other": _id_of(other)}
-        diff = Diff.from_json(self._calls.call("POST", "/diff", body))
+        diff = Diff.from_json(self._calls.call("POST", "/diff", body, repeat="always"))
         return diff if paths is None else diff.only_below(paths)
 
     def rewind(self, turn_id: str) -> Self:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from podflare_nb.client._sync.connection import Connection
+    from podflare_nb.client.retry import Repeat
 
 
 class Calls:
@@ -55,7 +56,7 @@ class Calls:
             )
         return f"/v1/sandboxes/{self.id}{rest}"
 
-    def call(
+    def call(  # noqa: PLR0913 - each says how the request is to be treated
         self,
         method: str,
         rest: str = "",
@@ -63,10 +64,14 @@ class Calls:
         *,
         params: Mapping[str, str | int] | None = None,
         wait_seconds: float = 0.0,
+        keyed: bool = False,
+        repeat: Repeat | None = None,
     ) -> Any:
-        """Send JSON, get JSON. ``wait_seconds``: how long the service may wait before it begins."""
+        """Send JSON, get JSON; the arguments are the connection's."""
         try:
-            return self.connection.call(method, self.path(rest), body, params=params, wait_seconds=wait_seconds)
+            return self.connection.call(
+                method, self.path(rest), body, params=params, wait_seconds=wait_seconds, keyed=keyed, repeat=repeat
+            )
         finally:
             self.settle()
 
@@ -77,21 +82,21 @@ class Calls:
         finally:
             self.settle()
 
-    def lines(
+    def line_groups(
         self,
         method: str,
         rest: str,
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-    ) -> Generator[bytes]:
-        """Get the lines of a stream; closing the generator ends the stream."""
-        lines = self.connection.lines(method, self.path(rest), body, params=params)
+    ) -> Generator[list[bytes]]:
+        """Get the lines of a stream, those that come together in one list; closing the generator ends the stream."""
+        groups = self.connection.line_groups(method, self.path(rest), body, params=params)
         try:
-            for line in lines:
-                yield line
+            for group in groups:
+                yield group
         finally:
-            lines.close()
+            groups.close()
             self.settle()
 
     def settle(self) -> None:

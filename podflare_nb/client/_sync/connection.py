@@ -11,8 +11,8 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 from podflare_nb import __version__
 from podflare_nb.client.endpoint import Endpoint, locate
@@ -23,43 +23,56 @@ from podflare_nb.client.errors import (
     UnexpectedAnswerError,
 )
 from podflare_nb.client.events import LineSplitter
-from podflare_nb.client.failures import lost, refusal, unreachable
-from podflare_nb.client.lean_httpx import httpx
-from podflare_nb.client.pools import TIMEOUT, acquire, patient, release
-from podflare_nb.client.retry import Failure, failure_of_status, pause_before_retry
+from podflare_nb.client.failures import failed, refusal
+from podflare_nb.client.pools import acquire, carried_by, owner, release
+from podflare_nb.client.retry import RETRIES, Repeat, failure_of, pause_before_retry, repeat_of_method
+from podflare_nb.client.transport import STREAM_TIMEOUTS, TIMEOUTS, Request, TransportError, patient
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
-STREAM_TIMEOUT = httpx.Timeout(connect=TIMEOUT.connect, read=None, write=TIMEOUT.write, pool=None)
+    from podflare_nb.client.lean_httpx import httpx
+    from podflare_nb.client.transport import Answer, Timeouts, Transport
+
 USER_AGENT = f"podflare-nb-python/{__version__}"
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class Connection:
-    """One service and one key. ``close`` is idempotent; a closed connection opens again when it is used."""
+    """One service and one key. ``close`` is idempotent; a closed connection opens again when it is used.
 
-    def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
+    ``retries``: how often what failed and may safely be repeated is repeated. ``transport`` carries the requests
+    instead of the shared pool; whoever made it ends it.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        api_key: str | None = None,
+        *,
+        retries: int = RETRIES,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.endpoint: Endpoint = locate(host, api_key)
-        self._pool: httpx.BaseTransport | None = None
-        self._process: int | None = None
+        self._retries = retries
+        self._transport = transport
+        self._carrier = None if transport is None else carried_by(transport)
+        self._pools: dict[Any, Transport] = {}
         self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if self.endpoint.api_key:
             self._headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
 
     def __repr__(self) -> str:
-        state = "idle" if self._pool is None else "open"
+        state = "open" if self._pools else "idle"
         return f"<{type(self).__name__} {self.endpoint.url} {state}>"
 
     def another(self) -> Self:
         """Give a connection of its own to the same service with the same key."""
-        return type(self)(self.endpoint.url, self.endpoint.api_key)
+        return type(self)(self.endpoint.url, self.endpoint.api_key, retries=self._retries, transport=self._transport)
 
     def close(self) -> None:
-        """Give the shared pool back."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            release(self.endpoint, pool)
+        """Give the shared pool back: that of the calling event loop, as no other loop may close it."""
+        if self._pools.pop(owner(), None) is not None:
+            release(self.endpoint)
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +80,7 @@ class Connection:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def call(
+    def call(  # noqa: PLR0913 - each says how the request is to be treated
         self,
         method: str,
         path: str,
@@ -75,135 +88,149 @@ class Connection:
         *,
         params: Mapping[str, str | int] | None = None,
         wait_seconds: float = 0.0,
+        keyed: bool = False,
+        repeat: Repeat | None = None,
     ) -> Any:
         """Send JSON (fields that are None stay away) and give the JSON of the answer; None for an empty one.
 
-        ``wait_seconds``: how long the service may wait before it begins to work on it.
+        ``wait_seconds``: how long the service may wait before it begins to work on it. ``keyed``: send an idempotency
+        key, by which the service knows a repetition; ``repeat``: what is allowed without (None: by its method).
         """
-        response = self.open(method, path, body, params=params, timeout=patient(wait_seconds))
-        content = self._whole(response)
+        request = self._request(method, path, body, params=params, timeouts=patient(wait_seconds))
+        if keyed:
+            request.headers["Idempotency-Key"] = os.urandom(16).hex()
+            repeat = "always"
+        answer, content = self._repeated(request, repeat or repeat_of_method(method), whole=True)
         if not content:
             return None
         try:
             return json.loads(content)
         except ValueError:
             raise UnexpectedAnswerError(
-                f"{response.url} answered {response.status_code} with something that is not JSON. Is the host "
-                "right? It usually ends with /podflare.",
-                status=response.status_code,
+                f"{request.url} answered {answer.status} with something that is not JSON. Is the host right? It "
+                "usually ends with /podflare.",
+                status=answer.status,
             ) from None
 
     def content(self, method: str, path: str) -> bytes:
         """Give the raw bytes of an answer."""
-        return self._whole(self.open(method, path))
+        request = self._request(method, path)
+        return (self._repeated(request, repeat_of_method(method), whole=True))[1]
 
-    def lines(
+    def line_groups(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-    ) -> Generator[bytes]:
-        """Give the lines of a stream as they come; raises StreamBrokenError when it is cut."""
-        response = self.open(method, path, body, params=params, timeout=STREAM_TIMEOUT)
+    ) -> Generator[list[bytes]]:
+        """Give the lines of a stream as they come, those that come together in one list.
+
+        Raises StreamBrokenError when it is cut.
+        """
+        request = self._request(method, path, body, params=params, timeouts=STREAM_TIMEOUTS)
+        answer, _ = self._repeated(request, repeat_of_method(method), whole=False)
         splitter = LineSplitter()
         try:
-            for chunk in response.iter_raw():
-                for line in splitter.feed(chunk):
-                    yield line
-        except httpx.TransportError as error:
+            for chunk in answer.chunks():
+                if lines := splitter.feed(chunk):
+                    yield lines
+        except TransportError as error:
             raise StreamBrokenError(
-                f"The connection to {self.endpoint.url} was lost in the middle of a stream."
+                f"The connection to {self.endpoint.url} was lost in the middle of a stream ({error})."
             ) from error
         finally:
-            response.close()
+            answer.close()
         if splitter.rest().strip():
             raise StreamBrokenError(f"The stream from {self.endpoint.url} ended inside an event.")
 
     @contextmanager
     def download(self, path: str) -> Iterator[Iterator[bytes]]:
         """Open a file; the chunks of its content are inside."""
-        response = self.open("GET", path)
+        answer, _ = self._repeated(self._request("GET", path), "always", whole=False)
         try:
-            yield response.iter_bytes()
-        except httpx.TransportError as error:
+            yield answer.chunks()
+        except TransportError as error:
             raise ConnectionLostError(
-                f"The connection to {self.endpoint.url} was lost in the middle of a file."
+                f"The connection to {self.endpoint.url} was lost in the middle of a file ({error})."
             ) from error
         finally:
-            response.close()
+            answer.close()
 
-    def open(  # noqa: PLR0913 - each is a field of the request
+    def upload(self, path: str, pieces: Callable[[], Iterator[bytes]], size: int | None, repeat: Repeat) -> Any:
+        """Send raw bytes; give the JSON of the answer. ``pieces`` begins anew each time that it is called."""
+        request = self._request("PUT", path)
+        request.headers["Content-Type"] = "application/octet-stream"
+        if size is not None:
+            request.headers["Content-Length"] = str(size)
+        _, content = self._repeated(request, repeat, pieces, whole=True)
+        return json.loads(content)
+
+    def _request(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-        content: bytes | Iterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - handed on to httpx, which bounds each step
-    ) -> httpx.Response:
-        """Send, and give the answer with its body unread; the caller reads or closes it. Raises on a refusal."""
-        own = dict(self._headers)
-        if body is not None:
-            content = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
-            own["Content-Type"] = "application/json"
-        if headers:
-            own.update(headers)
-        pool = self._shared_pool()
-        url = _url(self.endpoint.url + path) if params is None else httpx.URL(self.endpoint.url + path, params=params)
-        extensions = {"timeout": timeout.as_dict()}
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> Request:
+        url = self.endpoint.url + path
+        if params:
+            url = f"{url}?{urlencode(params)}"
+        headers = dict(self._headers)
+        if body is None:
+            return Request(method, url, headers, None, timeouts)
+        headers["Content-Type"] = "application/json"
+        content = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+        return Request(method, url, headers, content, timeouts)
+
+    def _repeated(
+        self,
+        request: Request,
+        repeat: Repeat,
+        pieces: Callable[[], Iterator[bytes]] | None = None,
+        *,
+        whole: bool,
+    ) -> tuple[Answer, bytes]:
+        """Send as often as is safe and useful; give the answer, its body read or not. Raises on a refusal."""
         attempt = 0
         while True:
             attempt += 1
-            request = httpx.Request(method, url, headers=own, content=content, extensions=extensions)
-            outcome = self._attempt(pool, request)
-            if isinstance(outcome, httpx.Response):
-                return outcome
-            failure, error = outcome
-            pause = pause_before_retry(failure, method, attempt, error.retry_after)
-            if pause is None:
-                raise error
+            try:
+                return self._attempt(request, pieces, whole=whole)
+            except PodflareError as error:
+                pause = pause_before_retry(failure_of(error), repeat, attempt, error.retry_after, retries=self._retries)
+                if pause is None:
+                    raise
             time.sleep(pause)
 
-    def _shared_pool(self) -> httpx.BaseTransport:
-        """Give the shared pool; a forked child gets another than its parent, whose sockets it must not use."""
-        process = os.getpid()
-        if self._pool is None or self._process != process:
-            self._pool, self._process = acquire(self.endpoint), process
-        return self._pool
-
     def _attempt(
-        self, pool: httpx.BaseTransport, request: httpx.Request
-    ) -> httpx.Response | tuple[Failure, PodflareError]:
-        """Send once: the answer, or how it failed and the error that this is."""
+        self, request: Request, pieces: Callable[[], Iterator[bytes]] | None, *, whole: bool
+    ) -> tuple[Answer, bytes]:
+        """Send once."""
         try:
-            response = pool.handle_request(request)
-        except _NOT_SENT as error:
-            return "not_sent", unreachable(self.endpoint, error)
-        except httpx.TransportError as error:
-            return "cut", lost(self.endpoint, error)
-        response.request = request
-        if response.is_success:
-            return response
-        try:
-            refused = refusal(self.endpoint, response, self._whole(response))
-        except ConnectionLostError as error:
-            return "cut", error
-        return failure_of_status(response.status_code), refused
+            answer = self._pool().send(request, pieces() if pieces else None)
+            succeeded = 200 <= answer.status < 300
+            if succeeded and not whole:
+                return answer, b""
+            try:
+                content = answer.read()
+            finally:
+                answer.close()
+        except TransportError as error:
+            raise failed(self.endpoint, error) from error
+        if not succeeded:
+            raise refusal(self.endpoint, request.url, answer.status, answer.headers, content)
+        return answer, content
 
-    def _whole(self, response: httpx.Response) -> bytes:
-        try:
-            return response.read()
-        except httpx.TransportError as error:
-            raise lost(self.endpoint, error) from error
-        finally:
-            response.close()
-
-
-@lru_cache(maxsize=512)
-def _url(url: str) -> httpx.URL:
-    """Parse a URL, once for the many calls that go there."""
-    return httpx.URL(url)
+    def _pool(self) -> Transport:
+        """Give the shared pool; another process (a forked child), or another event loop, gets another."""
+        if self._carrier is not None:
+            return self._carrier
+        whose = owner()
+        pool = self._pools.get(whose)
+        if pool is None:
+            pool = self._pools[whose] = acquire(self.endpoint)
+        return pool

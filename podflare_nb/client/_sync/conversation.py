@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 from podflare_nb.client.errors import ConnectionLostError, ServiceUnreachableError, StreamBrokenError
-from podflare_nb.client.events import ChatEvent, event_of_line
+from podflare_nb.client.events import ChatEvent, events_of
 from podflare_nb.client.turns import TURN_ENDS, Turn, TurnCollector
 
 if TYPE_CHECKING:
@@ -93,19 +93,19 @@ class Conversation:
         ended = False
         why = "The stream of the turn ended before its first event; whether the turn runs, turns() tells."
         try:
-            with closing(self._calls.lines("POST", "/chat", body)) as lines:
-                for line in lines:
-                    event = _chat_event(line)
-                    if event.type == "turn-start":
-                        turn_id = event.data["turn_id"]
-                    seq, ended = event.seq, event.type == TURN_ENDS
-                    yield event
+            with closing(self._calls.line_groups("POST", "/chat", body)) as groups:
+                for group in groups:
+                    for event in events_of(group, ChatEvent):
+                        if event.type == "turn-start":
+                            turn_id = event.data["turn_id"]
+                        seq, ended = event.seq, event.type == TURN_ENDS
+                        yield event
         except StreamBrokenError as error:
             why = error.message
         if ended:
             return
         if turn_id is None:
-            raise StreamBrokenError(why)
+            raise StreamBrokenError(why, sandbox_id=self._calls.sandbox_id)
         with closing(self.follow(turn_id, after=seq)) as rest:
             for event in rest:
                 yield event
@@ -121,14 +121,14 @@ class Conversation:
         while True:
             why = "its stream ended without a turn-end"
             try:
-                with closing(self._calls.lines("GET", path, params={"after": seq})) as lines:
-                    for line in lines:
-                        event = _chat_event(line)
-                        seq, failures = event.seq, 0
-                        received += 1
-                        yield event
-                        if event.type == TURN_ENDS:
-                            return
+                with closing(self._calls.line_groups("GET", path, params={"after": seq})) as groups:
+                    for group in groups:
+                        for event in events_of(group, ChatEvent):
+                            seq, failures = event.seq, 0
+                            received += 1
+                            yield event
+                            if event.type == TURN_ENDS:
+                                return
             except (ConnectionLostError, ServiceUnreachableError) as error:
                 why = error.message
             failures += 1
@@ -138,6 +138,7 @@ class Conversation:
                     "it up again.",
                     events_received=received,
                     last_seq=seq if seq >= 0 else None,
+                    sandbox_id=self._calls.sandbox_id,
                 )
             time.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE_SECONDS))
 
@@ -154,8 +155,3 @@ class Conversation:
         """Answer an approval-request: let the code run, or not."""
         body = {"tool_call_id": tool_call_id, "approved": approved}
         self._calls.call("POST", f"/chat/{turn_id}/approve", body)
-
-
-def _chat_event(line: bytes) -> ChatEvent:
-    event = event_of_line(line, ChatEvent)
-    return event if isinstance(event, ChatEvent) else ChatEvent(event.type, event.data, event.seq, event.ts)

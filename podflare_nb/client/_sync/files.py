@@ -43,14 +43,14 @@ class Files:
         It is there whole or not at all. A local file is streamed, so its size does not matter to memory.
         """
         with opened(content) as (file, size):
-            headers = {"Content-Type": "application/octet-stream"}
-            if size is not None:
-                headers["Content-Length"] = str(size)
-            response = self._calls.connection.open(
-                "PUT", self._calls.path(_route(path)), content=_chunks(file), headers=headers
+            # What cannot be read again from its beginning is sent only once.
+            start = file.tell() if hasattr(file, "seekable") and file.seekable() else None
+            answer: Mapping[str, object] = self._calls.connection.upload(
+                self._calls.path(_route(path)),
+                lambda: _chunks(file, start),
+                size,
+                "unsent" if start is None else "always",
             )
-            response.read()
-        answer: Mapping[str, object] = response.json()
         return FileInfo(str(answer.get("path", path)), "file", int(str(answer.get("size", size or 0))))
 
     def list(self, path: str = ".") -> FileInfos:
@@ -97,7 +97,9 @@ class Files:
         return target
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], start: int | None) -> Iterator[bytes]:
+    if start is not None:
+        file.seek(start)
     while chunk := in_place(file.read, CHUNK_BYTES):
         yield chunk
 

@@ -15,9 +15,11 @@ from podflare_nb.client._sync.connection import Connection
 from podflare_nb.client._sync.conversation import Conversation
 from podflare_nb.client._sync.execution import Execution
 from podflare_nb.client._sync.files import Files
+from podflare_nb.client._sync.terminals import Terminals
 from podflare_nb.client._sync.transcript import Transcript
 from podflare_nb.client.errors import GoneError, NotFoundError
 from podflare_nb.client.records import SandboxInfo
+from podflare_nb.client.retry import RETRIES
 from podflare_nb.client.starting import StartsAtOnce
 
 if TYPE_CHECKING:
@@ -28,14 +30,14 @@ SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
-class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
+class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching, Terminals):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
     ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
     ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``checkpoints``: after how many of
-    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key`` and ``client``: the service,
-    see Client. ``close`` ends it, and so does leaving ``with``.
+    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key``, ``retries`` and ``client``: the
+    service, see Client. ``close`` ends it, and so does leaving ``with``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a field of the request
@@ -45,6 +47,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
         host: str | None = None,
         api_key: str | None = None,
         client: Client | None = None,
+        retries: int = RETRIES,
         timeout_seconds: int | None = None,
         idle_timeout_seconds: int | None = None,
         ram_mib: int | None = None,
@@ -67,7 +70,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
             "env": dict(env) if env is not None else None,
             "checkpoints": checkpoints,
         }
-        self._calls = _calls_to(host, api_key, client)
+        self._calls = _calls_to(host, api_key, client, retries)
         self.files = Files(self._calls)
         self._begin()
 
@@ -75,7 +78,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
         """Make the sandbox on the service; does nothing when it is there already."""
         if self._calls.sandbox_id is None:
             try:
-                answer = self._calls.connection.call("POST", "/v1/sandboxes", self._wanted)
+                answer = self._calls.connection.call("POST", "/v1/sandboxes", self._wanted, keyed=True)
             except BaseException:
                 self._calls.closed = True
                 self._calls.settle()
@@ -92,9 +95,10 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
         host: str | None = None,
         api_key: str | None = None,
         client: Client | None = None,
+        retries: int = RETRIES,
     ) -> Self:
         """Take up a sandbox that exists, from any process; raises NotFoundError or GoneError otherwise."""
-        calls = _calls_to(host, api_key, client)
+        calls = _calls_to(host, api_key, client, retries)
         calls.sandbox_id = sandbox_id
         # Until the service says that it lives: what is refused keeps no connection.
         calls.closed = True
@@ -133,7 +137,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
             "idle_timeout_seconds": idle_timeout_seconds,
             "labels": dict(labels) if labels is not None else None,
         }
-        return SandboxInfo.from_json(self._calls.call("PATCH", "", body))
+        return SandboxInfo.from_json(self._calls.call("PATCH", "", body, repeat="always"))
 
     def upload(self, local: str | os.PathLike[str] | bytes, remote: str) -> None:
         """Copy a local file, or bytes, into the sandbox."""
@@ -148,7 +152,7 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
         if not self._calls.closed and self._calls.sandbox_id is not None:
             # It may have ended before (lifetime, idle, another process): that is what was wanted.
             with suppress(NotFoundError, GoneError):
-                self._calls.connection.call("DELETE", self._calls.path())
+                self._calls.connection.call("DELETE", self._calls.path(), repeat="always")
             self._calls.closed = True
         self._calls.settle()
 
@@ -165,6 +169,6 @@ class Sandbox(StartsAtOnce, Execution, Conversation, Transcript, Branching):
         return f"<{type(self).__name__} {state}{ended}>"
 
 
-def _calls_to(host: str | None, api_key: str | None, client: Client | None) -> Calls:
-    connection = client.connection if client else Connection(host, api_key)
+def _calls_to(host: str | None, api_key: str | None, client: Client | None, retries: int) -> Calls:
+    connection = client.connection if client else Connection(host, api_key, retries=retries)
     return Calls(connection, owns_connection=client is None)

@@ -1,11 +1,11 @@
 # Generated from podflare_nb/client/_async by scripts/generate_sync_client.py: change it there.
 # ruff: noqa: C416, RUF100, SIM117, UP028 - loops and ignores are as the asynchronous original needs them
-"""The notebook of a sandbox: what was run and said in it, in any of the forms that the service exports."""
+"""The notebook of a sandbox: read, saved in any of the forms that the service exports, and added to."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from podflare_nb.client.errors import InvalidArgumentError
 from podflare_nb.client.in_place import in_place
@@ -19,9 +19,28 @@ _EXPORTS = frozenset({".ipynb", ".html", ".md", ".py"})
 
 
 class Transcript:
-    """The part of a sandbox that gives its notebook."""
+    """The part of a sandbox that gives its notebook, and writes into it what an agent elsewhere said."""
 
     _calls: Calls
+
+    def record(
+        self,
+        message: str,
+        *,
+        role: Literal["assistant", "user"] = "assistant",
+        turn_id: str | None = None,
+        operator: str | None = None,
+        model: str | None = None,
+    ) -> str:
+        """Write a message into the notebook as a markdown cell, with its provenance; give the cell's id.
+
+        For agents that run elsewhere: ``run_code`` records what they ran, this what they said or were told.
+        ``operator`` is which agent, ``model`` is ``provider:name``, ``turn_id`` joins it to the runs of the same turn.
+        Works while code runs.
+        """
+        body = {"message": message, "role": role, "turn_id": turn_id, "operator": operator, "model": model}
+        answer = self._calls.call("POST", "/record", body)
+        return str(answer["cell_id"])
 
     def notebook(self) -> dict[str, Any]:
         """Give the transcript as nbformat JSON; also after the sandbox was closed."""

@@ -1,4 +1,4 @@
-"""Into the jail: what a freshly forked child of a template does before it may become a kernel.
+"""Into the jail: what a freshly forked child of a template does before it may become a kernel, or a terminal's command.
 
 From here on the child is the tenant's. In this order, each step resting on the ones before:
 

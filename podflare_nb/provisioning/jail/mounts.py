@@ -22,6 +22,8 @@ MASKED_FILES = ("kcore", "keys", "key-users", "kmsg", "timer_list", "sched_debug
                 "kallsyms", "kpagecount", "kpageflags", "kpagecgroup",
     "interrupts", "softirqs", "iomem", "ioports")  # fmt: skip
 READ_ONLY_TREES = ("sys", "irq", "bus", "fs", "acpi", "scsi", "asound", "driver", "tty")
+MAX_TERMINALS = 128
+"""Of one jail, its programs' own among them: all jails together have what the machine has (kernel.pty.max)."""
 PROC, DEV = f"{HOST}/proc", f"{HOST}/branch-dev"
 """What is cloned into each branch."""
 INIT_ROOT = f"{HOST}/init"
@@ -79,7 +81,7 @@ def _mount_dev(plan: JailPlan) -> None:
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"{DEV}/{name}")  # noqa: PTH102 - see compose_jail
     sc.mount("devpts", f"{DEV}/pts", "devpts", sc.MS_NOSUID | sc.MS_NOEXEC,
-             f"newinstance,ptmxmode=0666,mode=620,gid={plan.owner + 5}")  # fmt: skip
+             f"newinstance,ptmxmode=0666,mode=620,gid={plan.owner + 5},max={MAX_TERMINALS}")  # fmt: skip
     sc.mount("mqueue", f"{DEV}/mqueue", "mqueue", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
     links = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
     for name, target in links.items():

@@ -45,6 +45,13 @@ staff:x:50:
 users:x:100:
 nogroup:x:65534:
 """
+LOGIN_PATH = """\
+# A login shell makes PATH anew: the template's own programs come first in it nevertheless.
+if [ -n "$PODFLARE_NB_PATH" ]; then
+  PATH=$PODFLARE_NB_PATH
+  unset PODFLARE_NB_PATH
+fi
+"""
 HOSTS = "127.0.0.1\tlocalhost sandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
@@ -86,6 +93,8 @@ def _compose_etc(etc: Path) -> None:
     }
     for name, text in written.items():
         (etc / name).write_text(text)
+    (etc / "profile.d").mkdir(exist_ok=True)
+    (etc / "profile.d" / "podflare-nb.sh").write_text(LOGIN_PATH)
     os.chmod(etc / "shadow", 0o600)  # noqa: PTH101 - Path.chmod follows, as this does; kept beside the line below
     os.chmod(etc / "gshadow", 0o600)  # noqa: PTH101 - see above
     if not (etc / "mtab").exists():

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from .. import datagrams
 from ..jail import seccomp, syscalls
 from ..jail.enter import enter
-from . import fork_hooks, pages, shared_mappings
+from . import fork_hooks, pages, shared_mappings, terminal
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
 from .preload import PreloadError, build
@@ -41,6 +41,10 @@ def main(fd: int) -> NoReturn:
     "kernel_id", "status"}`` (as wait(2) gives it). The kernel waits on its ctl for ``{"op": "serve", "key", "env",
     "cwd"}`` and answers ``{"event": "up", "pid"}`` or ``{"event": "failed", "error", "where"}``. Ends when the socket
     is closed; kernels live on, and are the supervisor's children then.
+
+    ``{"op": "terminal", "kernel_id", "jail"}`` with ``[slave, ctl, *rest]`` forks a terminal's command, told of in the
+    same way, which says ``{"event": "forked"}`` before it enters the jail (``terminal``), and then nothing, or
+    ``{"event": "failed", "error", "exit_code"}``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     sys.argv = [""]
@@ -52,7 +56,10 @@ def main(fd: int) -> NoReturn:
         signal.signal(signal.SIGCHLD, children.reap)
         while True:
             order = datagrams.receive(control)
-            _spawn(control, app, order, children)
+            if order.body["op"] == "terminal":
+                _spawn_terminal(control, order, children)
+            else:
+                _spawn(control, app, order, children)
     os._exit(0)
 
 
@@ -195,3 +202,29 @@ def _enter_jail(plan: dict[str, Any] | None, rest: list[int]) -> None:
             os.close(fd)
         return
     enter(plan, rest)
+
+
+def _spawn_terminal(control: socket.socket, order: datagrams.Datagram, children: Children) -> None:
+    slave, ctl, *rest = order.fds
+    try:
+        pid = children.fork(order.body["kernel_id"], rest[0] if rest else None)
+    except OSError:  # as for a kernel; that its control socket closes tells its supervisor
+        datagrams.send(control, {"event": "ended", "kernel_id": order.body["kernel_id"], "status": FAILED << 8})
+    else:
+        if pid == 0:
+            children.forget()
+            control.close()
+            _become_terminal(order.body["jail"], slave, socket.socket(fileno=ctl), rest)
+    order.close_fds()
+
+
+def _become_terminal(plan: dict[str, Any] | None, slave: int, told: socket.socket, rest: list[int]) -> NoReturn:
+    try:
+        command = terminal.take_order(told)
+        _enter_jail(plan, rest)
+        terminal.run(command, slave)
+    except BaseException as error:  # noqa: BLE001  # told to the supervisor; then this process must end, whatever it was
+        failure = {"error": str(error), "exit_code": getattr(error, "exit_code", None)}
+        with contextlib.suppress(datagrams.PeerClosedError):
+            datagrams.send(told, {"event": "failed", **failure})
+    os._exit(FAILED)

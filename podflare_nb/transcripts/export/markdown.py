@@ -28,8 +28,11 @@ def markdown_of(notebook: Mapping[str, Any]) -> Iterator[str]:
 
 def _cell(cell: Mapping[str, Any]) -> Iterator[str]:
     if cell["cell_type"] != "code":
-        is_user = cell["metadata"].get("podflare_nb", {}).get("role") == "user"
-        yield _quoted(cell["source"]) if is_user else cell["source"]
+        about = cell["metadata"].get("podflare_nb", {})
+        role, operator = about.get("role"), about.get("operator")
+        if operator and role == "assistant":
+            yield f"{_literal(str(operator))}:"
+        yield _quoted(cell["source"]) if role == "user" else cell["source"]
         return
     source, language = cell["source"], "python"
     if source.startswith("%%bash"):
@@ -61,6 +64,11 @@ def fenced(text: str, language: str) -> str:
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _literal(text: str) -> str:
+    """Show a name that anybody may have chosen, and that is not to be read as Markdown."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
 def _quoted(text: str) -> str:

@@ -53,7 +53,7 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         role = "notice" if about.get("notice") else about.get("role", "assistant")
         return {
             "kind": role,
-            "speaker": SPEAKERS.get(role, ""),
+            "speaker": _speaker(role, about),
             "html": markdown_to_html(cell["source"]),
         }
     source, language = cell["source"], "python"
@@ -70,6 +70,12 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "has_outputs": len(cell["outputs"]) > 0,
         "outputs": (output_to_html(output) for output in cell["outputs"]),
     }
+
+
+def _speaker(role: str, about: Mapping[str, Any]) -> str:
+    """Who says it; of an agent that ran elsewhere, which one, as it said itself."""
+    speaker, operator = SPEAKERS.get(role, ""), about.get("operator")
+    return f"{speaker} ({operator})" if operator and role == "assistant" else speaker
 
 
 def _duration(stamps: Mapping[str, str]) -> str:

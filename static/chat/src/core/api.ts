@@ -88,11 +88,11 @@ export class Api {
     return (await response.json()) as T;
   }
 
-  // The events of a turn, one by one as they arrive. Ends when the connection ends, whole or torn.
-  async *events(method: string, path: string, options: RequestOptions = {}): AsyncGenerator<ChatEvent> {
+  // The events of a turn or of a terminal, one by one as they arrive. Ends when the connection ends, whole or torn.
+  async *events<T = ChatEvent>(method: string, path: string, options: RequestOptions = {}): AsyncGenerator<T> {
     const response = await this.request(method, path, options);
     if (response.body === null) return;
-    for await (const line of readLines(response.body)) yield JSON.parse(line) as ChatEvent;
+    for await (const line of readLines(response.body)) yield JSON.parse(line) as T;
   }
 }
 

@@ -154,6 +154,32 @@ export interface ChatEvent {
   ts: number;
 }
 
+// A terminal of a sandbox, as its list tells it.
+export interface TerminalInfo {
+  pty_id: string;
+  cmd_label: string;
+  created_at_ms: number;
+  exit_code: number | null; // null: it runs
+}
+
+// What a terminal said after a place, in one answer. `seq`: how many bytes it had said by the end of it.
+export interface TerminalOutput {
+  data_b64: string;
+  seq: number;
+  exit_code: number | null;
+}
+
+// One line of a terminal's stream. `seq`: how many bytes it had said by then, those of the event included.
+export interface TerminalEvent {
+  type: string; // pty_ready, pty_data, pty_exit, pty_error, notice, keepalive
+  seq: number;
+  ts: number;
+  data?: unknown;
+  session_id?: string;
+  data_b64?: string;
+  message?: string;
+}
+
 export interface NotebookCell {
   id?: string;
   cell_type: "markdown" | "code" | "raw";

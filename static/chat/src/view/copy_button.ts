@@ -8,7 +8,7 @@ const SAID_FOR = 1500;
 export function copyButton(label: string, text: () => string): HTMLButtonElement {
   const button = h("button", { type: "button", class: "quiet icon-button copy", title: label, "aria-label": label }, icon("copy"));
   button.addEventListener("click", () => {
-    void copy(text()).then((copied) => {
+    void copyText(text()).then((copied) => {
       button.replaceChildren(icon(copied ? "check" : "close"));
       button.setAttribute("aria-label", copied ? "Copied" : "The browser does not allow copying");
       setTimeout(() => {
@@ -20,7 +20,7 @@ export function copyButton(label: string, text: () => string): HTMLButtonElement
   return button;
 }
 
-async function copy(text: string): Promise<boolean> {
+export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
     return true;

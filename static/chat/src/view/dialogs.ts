@@ -104,6 +104,8 @@ export const SHORTCUTS: [string, string][] = [
   ["Esc", "stop what runs"],
   ["Ctrl + K", "new sandbox"],
   ["Ctrl + /", "to the message field"],
+  ["Ctrl + `", "open the terminals, go there, leave them"],
+  ["Ctrl + Shift + C, V", "copy and paste in a terminal"],
   ["?", "this list"],
 ];
 

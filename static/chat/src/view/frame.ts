@@ -8,9 +8,10 @@ import { menu } from "./menu.js";
 import { titleOf } from "./title.js";
 
 export interface FrameOptions {
-  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "toasts", HTMLElement>;
+  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "terminals" | "toasts", HTMLElement>;
   notebook(format: string): void;
   togglePanel(panel: Panel): void;
+  toggleTerminals(): void;
   openSandbox(id: string): void;
   newSandbox(): void;
   retry(): void;
@@ -41,6 +42,7 @@ export class Frame {
   private readonly closed = h("div", { class: "notice notice-closed" });
   private readonly latest: HTMLElement;
   private readonly panelButtons: Record<Panel, HTMLButtonElement>;
+  private readonly terminalsButton: HTMLButtonElement;
   private readonly count = h("span", { class: "button-count", hidden: true });
   private readonly downloads: HTMLElement;
   private readonly menuButton: HTMLButtonElement;
@@ -58,6 +60,9 @@ export class Frame {
       files: iconButton("files", "Files", () => options.togglePanel("files")),
     };
     for (const [panel, button] of Object.entries(this.panelButtons)) button.setAttribute("aria-controls", `${panel}-panel`);
+    this.terminalsButton = iconButton("terminal", "Terminals (Ctrl+`)", () => options.toggleTerminals());
+    this.terminalsButton.setAttribute("aria-label", "Terminals");
+    this.terminalsButton.setAttribute("aria-controls", "terminals-panel");
     this.panelButtons.branches.classList.add("branches-button");
     this.panelButtons.branches.append(h("span", { class: "button-label" }, "Branches"), this.count);
     this.downloads = menu(iconButton("download", "Download the notebook"), () => [
@@ -73,8 +78,8 @@ export class Frame {
     this.scroller = h("div", { class: "scroller", tabindex: "-1" }, column,
       h("div", { class: "dock" }, this.latest, parts.composer));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.panelButtons.branches, this.panelButtons.files, this.downloads);
-    const main = h("main", { class: "main" }, header, this.scroller, this.status);
+    const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.panelButtons.branches, this.panelButtons.files, this.terminalsButton, this.downloads);
+    const main = h("main", { class: "main" }, header, this.scroller, parts.terminals, this.status);
     const shade = h("div", { class: "shade", onclick: () => this.closeDrawer() });
     this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.branches, parts.files, parts.toasts);
     this.element.addEventListener("keydown", (event) => {
@@ -121,6 +126,16 @@ export class Frame {
       this.options.parts[panel].hidden = shown !== panel;
       if (left && shown === null) this.panelButtons[panel].focus();
     }
+  }
+
+  // The panel below the conversation; the focus goes back to its button when the panel had it.
+  setTerminals(shown: boolean): void {
+    const { terminals } = this.options.parts;
+    const left = !shown && terminals.contains(document.activeElement);
+    terminals.hidden = !shown;
+    this.terminalsButton.setAttribute("aria-expanded", String(shown));
+    if (left) this.terminalsButton.focus();
+    this.keepEnd();
   }
 
   closeDrawer(): void {
@@ -172,6 +187,6 @@ export class Frame {
   }
 }
 
-function iconButton(name: "menu" | "files" | "download" | "branch", label: string, act?: () => void): HTMLButtonElement {
+function iconButton(name: "menu" | "files" | "download" | "branch" | "terminal", label: string, act?: () => void): HTMLButtonElement {
   return h("button", { type: "button", class: "quiet icon-button", "aria-label": label, title: label, onclick: act }, icon(name));
 }

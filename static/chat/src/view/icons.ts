@@ -24,6 +24,7 @@ const PATHS = {
   merge: "M6 6.5v7M6 6.5a2 2 0 1 0 0-4 2 2 0 0 0 0 4M6 17.5a2 2 0 1 0 0-4 2 2 0 0 0 0 4M14 15.5a2 2 0 1 0 0-4 2 2 0 0 0 0 4M6 6.5c0 4.5 4 3 6.2 6",
   compare: "M3 4h5.5v12H3zM11.5 4H17v12h-5.5z",
   rewind: "M4.5 8.5A6 6 0 1 1 4 11M4.2 4.5v4h4",
+  terminal: "M3 4.5h14v11H3zM6 8l2.5 2L6 12M10.5 12.5H14",
   folder: "M3 15.5v-10h4.5l1.7 2H17v8z",
 } as const;
 

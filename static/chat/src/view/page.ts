@@ -14,7 +14,8 @@ import { acceptDrops } from "./drops.js";
 import { FilesPanel } from "./files_panel.js";
 import { Frame, type Panel } from "./frame.js";
 import { Sidebar } from "./sidebar.js";
-import { listenForShortcuts } from "./shortcuts.js";
+import { isTerminalsKey, listenForShortcuts } from "./shortcuts.js";
+import { TerminalsPanel } from "./terminals_panel.js";
 import { themeButton } from "./theme.js";
 import { titleOf } from "./title.js";
 import { Toasts } from "./toasts.js";
@@ -22,6 +23,7 @@ import { welcome } from "./welcome.js";
 
 const LIST_EVERY = 15_000;
 const TICK = 200;
+const TERMINALS = "podflare.terminals"; // in the tab's storage: whether they are shown
 const SMALL = "(max-width: 800px)"; // as in frame.css
 
 export class Page {
@@ -36,6 +38,7 @@ export class Page {
   private readonly conversation: Conversation;
   private readonly cells: ConversationView;
   private readonly branching: Branching;
+  private readonly terminals: TerminalsPanel;
   private panel: Panel | null = null;
   private templates: TemplateInfo[] = [];
   private drawing = false;
@@ -80,10 +83,17 @@ export class Page {
       download: (path, name) => this.download(this.store.url(this.conversation.sandboxId ?? "", path), name),
       hide: () => this.showPanel(null),
     });
+    this.terminals = new TerminalsPanel(api, {
+      sandbox: () => this.sandboxThere(),
+      hide: () => this.showTerminals(false),
+      failed: (problem, retry) => this.fail(problem, retry),
+      isToggle: isTerminalsKey,
+    }, localStorage, waitFor);
     this.frame = new Frame({
-      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, branches: this.branching.panel.element, toasts: this.toasts.element },
+      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, branches: this.branching.panel.element, terminals: this.terminals.element, toasts: this.toasts.element },
       notebook: (format) => this.downloadNotebook(format),
       togglePanel: (panel) => this.showPanel(this.panel === panel ? null : panel),
+      toggleTerminals: () => this.showTerminals(!this.terminals.shown),
       openSandbox: (id) => this.open(id),
       newSandbox: () => this.sidebarCreate(),
       retry: () => this.open(this.conversation.sandboxId),
@@ -96,6 +106,7 @@ export class Page {
       newSandbox: () => this.sidebarCreate(),
       stop: () => this.stop(),
       focusMessage: () => this.composer.field.focus(),
+      terminals: () => this.terminalsKey(),
       help: showShortcuts,
     });
     acceptDrops(this.element, (dropped) => void this.upload(dropped));
@@ -107,6 +118,7 @@ export class Page {
     document.addEventListener("visibilitychange", () => { if (!document.hidden) void this.keepCurrent(); });
     setInterval(() => { if (!document.hidden) void this.keepCurrent(); }, LIST_EVERY);
     setInterval(() => { if (this.conversation.running) this.draw(); }, TICK); // elapsed times
+    this.frame.setTerminals(sessionStorage.getItem(TERMINALS) === "open" && sandboxInAddress() !== null);
     this.draw();
     await this.connect();
   }
@@ -150,7 +162,7 @@ export class Page {
     this.draw();
     const model = this.composer.chosenModel;
     try {
-      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create());
+      await this.sandboxThere();
       const sent = this.conversation.send(message, { model, approve: this.composer.asks ? "ask" : "auto" });
       this.relist(); // to show it as running
       await sent;
@@ -165,6 +177,12 @@ export class Page {
       void this.files.refresh();
       void this.branching.look();
     }
+  }
+
+  // The open sandbox; the first message, file or terminal makes one.
+  private async sandboxThere(): Promise<string> {
+    if (this.conversation.sandboxId === null) await this.adopt(await this.list.create());
+    return this.conversation.sandboxId ?? "";
   }
 
   // The first message's or file's new sandbox becomes the open one.
@@ -214,7 +232,7 @@ export class Page {
   private async upload(files: File[]): Promise<void> {
     if (files.length === 0) return;
     try {
-      if (this.conversation.sandboxId === null) await this.adopt(await this.list.create());
+      await this.sandboxThere();
     } catch (reason) {
       this.fail(asApiError(reason), () => void this.upload(files));
       return;
@@ -241,6 +259,20 @@ export class Page {
     if (panel === "files") void this.files.show(this.conversation.sandboxId);
     else if (panel === "branches") void this.branching.look();
     this.draw();
+  }
+
+  private showTerminals(shown: boolean): void {
+    sessionStorage.setItem(TERMINALS, shown ? "open" : "");
+    this.frame.setTerminals(shown);
+    if (shown) void this.terminals.open();
+    else this.terminals.leave();
+  }
+
+  // Opens them, goes there, and leaves them again.
+  private terminalsKey(): void {
+    if (!this.terminals.shown) this.showTerminals(true);
+    else if (!this.terminals.hasFocus) this.terminals.focus();
+    else this.showTerminals(false);
   }
 
   private downloadNotebook(format: string): void {
@@ -274,6 +306,7 @@ export class Page {
       if (reason instanceof ApiError && reason.status === 401) this.fail(reason);
       return; // the next poll tells; a toast every few seconds would not help
     }
+    void this.terminals.look();
     if (this.panel === "branches" || this.branching.family.all.length > 1) void this.branching.look();
     const after = this.list.find(sandboxId);
     const moved = before !== undefined && after !== undefined && before.last_active_at !== after.last_active_at;
@@ -326,6 +359,7 @@ export class Page {
     this.sidebar.update(this.list.sandboxes, conversation.sandboxId, this.list.hasMore, now);
     this.cells.update(conversation.transcript, conversation.lost, now, closed ? undefined : this.branching.family.rewindable);
     this.composer.update({ running: busy, closed });
+    this.terminals.update(conversation.sandboxId, closed ? sandbox?.end?.message || "This sandbox is closed." : null);
     this.branching.update(conversation.sandboxId !== null && !closed, now);
     this.frame.update({ sandbox, branchOf: member?.forked_from ? member.name : null, branches: this.branching.others, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
     this.drawWelcome(sandbox, busy || closed || conversation.loading || conversation.problem !== null || conversation.transcript.cells.length > 0);

@@ -1,6 +1,7 @@
 // The page's keys. Nothing fires while a dialog is open; `?` only outside of fields.
 
 export interface ShortcutActions {
+  terminals(): void;
   newSandbox(): void;
   stop(): void;
   focusMessage(): void;
@@ -14,9 +15,15 @@ export function listenForShortcuts(actions: ShortcutActions): void {
     const writing = event.target instanceof HTMLTextAreaElement || event.target instanceof HTMLInputElement;
     if (command && event.key.toLowerCase() === "k") actions.newSandbox();
     else if (command && event.key === "/") actions.focusMessage();
+    else if (isTerminalsKey(event)) actions.terminals();
     else if (event.key === "Escape") actions.stop();
     else if (event.key === "?" && !writing) actions.help();
     else return;
     event.preventDefault();
   });
+}
+
+// Where the backtick is on an American keyboard, whatever is printed there.
+export function isTerminalsKey(event: KeyboardEvent): boolean {
+  return event.ctrlKey && !event.altKey && !event.metaKey && !event.shiftKey && (event.code === "Backquote" || event.key === "`");
 }

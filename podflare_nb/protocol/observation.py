@@ -2,7 +2,8 @@
 
 The notebook records everything; this is only the model's view. Escape sequences are taken out, a progress bar
 leaves its last state, and of a long text the head and the tail stay, with a line that tells how much was cut.
-Pure; the kernel's outputs come from ``sandboxes.execution``.
+Pure. Above it stand our own agent (``chat``) and the adapters for other people's agents (``integrations``), so
+that both tell a model the same.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from ..protocol.states import ExecutionStatus
-from ..sandboxes.execution import ExecutionResult, Output
+Output = Mapping[str, Any]
+"""An output in nbformat's form, or one of the two that change earlier ones (``update_display_data``,
+``clear_output``)."""
 
 DEFAULT_LIMIT = 8_000
 """Characters of one run that a model is given."""
@@ -27,6 +30,26 @@ _LONGEST_LINE = 16_000
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _TEXT_TYPES = ("text/plain", "text/markdown", "text/latex", "application/json", "text/html")
+
+
+class Ending(Protocol):
+    """How a run ended, as the service and its clients each hold it."""
+
+    @property
+    def status(self) -> str:
+        """One of ``states.ExecutionStatus``; a newer service may know more."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a good end."""
+
+    @property
+    def message(self) -> str | None:
+        """The sandbox's sentence about a timeout or a death."""
+
+    @property
+    def state_preserved(self) -> bool:
+        """False: the kernel was replaced, variables are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +66,7 @@ class Observed:
 
     text: str
     images: tuple[Image, ...]
-    status: ExecutionStatus
+    status: str
     message: str | None = None
 
 
@@ -118,7 +141,7 @@ class Observation:
         else:
             self._bundle(output.get("data") or {})
 
-    def finish(self, result: ExecutionResult, notices: Sequence[str] = ()) -> Observed:
+    def finish(self, result: Ending, notices: Sequence[str] = ()) -> Observed:
         """The whole, below notices of the sandbox and a line that says so when the run did not end well."""
         self._flush_line()
         told = [line for line in (*notices, _ending(result), self._text.text().strip("\n")) if line]
@@ -169,12 +192,14 @@ class Observation:
                 self._images.append(Image(data, media_type))
 
 
-def observe(outputs: Iterable[Output], result: ExecutionResult, limit: int = DEFAULT_LIMIT) -> Observed:
+def observe(
+    outputs: Iterable[Output], result: Ending, limit: int = DEFAULT_LIMIT, notices: Sequence[str] = ()
+) -> Observed:
     """The model's view of a run that is over."""
     observation = Observation(limit)
     for output in outputs:
         observation.add(output)
-    return observation.finish(result)
+    return observation.finish(result, notices)
 
 
 def joined(value: object) -> str:
@@ -184,15 +209,14 @@ def joined(value: object) -> str:
     return value if isinstance(value, str) else str(value if value is not None else "")
 
 
-def _ending(result: ExecutionResult) -> str:
+def _ending(result: Ending) -> str:
     if result.status == "ok":
         return ""
     said = {
-        "error": f"The code failed (exit code {result.exit_code}).",
         "interrupted": "The code was interrupted.",
         "timeout": "The code was stopped at its time limit.",
         "died": "The kernel died while the code ran.",
-    }[result.status]
+    }.get(result.status, f"The code failed (exit code {result.exit_code}).")
     parts = [said, result.message or ""]
     if not result.state_preserved:
         parts.append("The kernel was started anew: variables are gone, files are still there.")

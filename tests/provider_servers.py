@@ -1,11 +1,15 @@
-"""A local HTTP server that speaks three providers' protocols from a script, streaming, for their real SDKs.
+"""A local HTTP server that speaks three providers' protocols from a script, for their real SDKs.
 
 Anthropic Messages at ``/v1/messages``, OpenAI Responses at ``/v1/responses``, Chat Completions at
-``/v1/chat/completions``. Each request takes the next reply of the script and is kept in ``requests``.
+``/v1/chat/completions``, each as a stream where the request asks for one and else as one answer. Each request
+takes the next reply of the script and is kept in ``requests``. ``provider_in_thread`` serves clients that block.
 """
 
 import asyncio
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +40,10 @@ class Reply:
     hold: asyncio.Event | None = None
     """Waits for it before the first byte."""
     usage: tuple[int, int] = (100, 20)
+    stop: str | None = None
+    """Anthropic's stop_reason, where it is not the usual one."""
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+    """Whole content blocks of Anthropic's, between the text and the calls."""
 
 
 def says(*pieces: str, **rest: Any) -> Reply:
@@ -59,9 +67,9 @@ class ProviderServer:
         self.asked = asyncio.Event()
         application = tornado.web.Application(
             [
-                ("/v1/messages", Endpoint, {"server": self, "events": anthropic_events}),
-                ("/v1/responses", Endpoint, {"server": self, "events": responses_events}),
-                ("/v1/chat/completions", Endpoint, {"server": self, "events": chat_events}),
+                ("/v1/messages", Endpoint, {"server": self, "events": anthropic_events, "whole": anthropic_whole}),
+                ("/v1/responses", Endpoint, {"server": self, "events": responses_events, "whole": responses_whole}),
+                ("/v1/chat/completions", Endpoint, {"server": self, "events": chat_events, "whole": chat_whole}),
             ]
         )
         [sock] = tornado.netutil.bind_sockets(0, "127.0.0.1")
@@ -85,9 +93,10 @@ class ProviderServer:
 
 
 class Endpoint(tornado.web.RequestHandler):
-    def initialize(self, server: ProviderServer, events: Any) -> None:
+    def initialize(self, server: ProviderServer, events: Any, whole: Any) -> None:
         self.server = server
         self.events = events
+        self.whole = whole
 
     async def post(self) -> None:
         server = self.server
@@ -103,6 +112,9 @@ class Endpoint(tornado.web.RequestHandler):
         if reply.status != 200:
             self.set_status(reply.status)
             self.finish(reply.body or {"error": {"message": "refused"}})
+            return
+        if not server.requests[-1].get("stream"):
+            self.finish(self.whole(list(self.events(reply))))
             return
         self.set_header("Content-Type", "text/event-stream")
         try:
@@ -140,6 +152,10 @@ def anthropic_events(reply: Reply) -> Any:
             return
         yield {"type": "content_block_stop", "index": 0}
         index = 1
+    for block in reply.blocks:
+        yield {"type": "content_block_start", "index": index, "content_block": block}
+        yield {"type": "content_block_stop", "index": index}
+        index += 1
     for call in reply.calls:
         block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
         yield {"type": "content_block_start", "index": index, "content_block": block}
@@ -148,9 +164,31 @@ def anthropic_events(reply: Reply) -> Any:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
         index += 1
-    stop = {"stop_reason": "tool_use" if reply.calls else "end_turn", "stop_sequence": None}
+    stop = {"stop_reason": reply.stop or ("tool_use" if reply.calls else "end_turn"), "stop_sequence": None}
     yield {"type": "message_delta", "delta": stop, "usage": {"output_tokens": reply.usage[1]}}
     yield {"type": "message_stop"}
+
+
+def anthropic_whole(events: list[dict[str, Any]]) -> dict[str, Any]:
+    message, texts = dict(events[0]["message"]), {}
+    message["content"] = []
+    for event in events[1:]:
+        if event["type"] == "content_block_start":
+            message["content"].append(dict(event["content_block"]))
+        elif event["type"] == "content_block_delta":
+            [part] = [value for name, value in event["delta"].items() if name != "type"]
+            texts[event["index"]] = texts.get(event["index"], "") + part
+        elif event["type"] == "message_delta":
+            message |= event["delta"]
+            message["usage"] = message["usage"] | event["usage"]
+    for index, text in texts.items():
+        block = message["content"][index]
+        block |= {"text": text} if block["type"] == "text" else {"input": json.loads(text)}
+    return message
+
+
+def responses_whole(events: list[dict[str, Any]]) -> dict[str, Any]:
+    return events[-1]["response"]
 
 
 def responses_events(reply: Reply) -> Any:
@@ -226,6 +264,52 @@ def chat_events(reply: Reply) -> Any:
         "usage": {"prompt_tokens": reply.usage[0], "completion_tokens": reply.usage[1], "total_tokens": total},
     }  # fmt: skip
     yield "[DONE]"
+
+
+def chat_whole(events: list[Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None, "logprobs": None}
+    answer = {**events[0], "object": "chat.completion", "choices": [choice]}
+    for event in events[:-1]:
+        answer["usage"] = event.get("usage")
+        for piece in event["choices"]:
+            choice["finish_reason"] = piece["finish_reason"] or choice["finish_reason"]
+            delta = piece["delta"]
+            if delta.get("content"):
+                message["content"] = (message["content"] or "") + delta["content"]
+            for part in delta.get("tool_calls", ()):
+                known = message.setdefault("tool_calls", [])
+                if part["index"] == len(known):
+                    known.append({"id": part["id"], "type": "function", "function": dict(part["function"])})
+                else:
+                    known[part["index"]]["function"]["arguments"] += part["function"]["arguments"]
+    return answer
+
+
+@contextmanager
+def provider_in_thread() -> Iterator[ProviderServer]:
+    """A server on a loop of its own, for tests whose client blocks. Its script may be filled from the test."""
+    ready: list[ProviderServer] = []
+    started = threading.Event()
+
+    async def serve() -> None:
+        server = ProviderServer()
+        server.loop, server.over = asyncio.get_running_loop(), asyncio.Event()
+        ready.append(server)
+        started.set()
+        await server.over.wait()
+        await server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="provider")
+    thread.start()
+    assert started.wait(10)
+    [server] = ready
+    try:
+        yield server
+    finally:
+        server.loop.call_soon_threadsafe(server.over.set)
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def halves(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 import base64
 
-from podflare_nb.chat.observation import MAX_IMAGE_BASE64, observe, shorten
+from podflare_nb.protocol.observation import MAX_IMAGE_BASE64, observe, shorten
 from podflare_nb.sandboxes.execution import ExecutionResult, Truncation
 
 OK = ExecutionResult("ok", 0, 1)
