@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+from .. import __version__
 from ..errors import PodflareError
 from . import chat, doctor, export, keys, mcp, sandboxes, serve, templates, terminal
 
@@ -18,12 +20,28 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="podflare-nb",
-    help="Notebooks you can chat with: isolated, forkable Jupyter kernels behind an HTTP API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's signature
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _version: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Notebooks you can chat with: isolated, forkable Jupyter kernels behind an HTTP API."""
+
+
 app.command()(serve.serve)
 app.command()(doctor.doctor)
 app.command()(chat.chat)

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
-
+from ..client.lean_httpx import httpx
 from ..config import default_data_dir
 from ..errors import InvalidArgumentError, NoCapacityError, PodflareError, UnauthenticatedError
 from . import running_service

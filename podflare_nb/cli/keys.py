@@ -6,20 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..config import default_data_dir
-from ..tenants.key_ring import KeyRing, open_key_ring
 from ..tenants.tenant import LOCAL_TENANT_ID
 from . import options, tables
+
+if TYPE_CHECKING:
+    from ..tenants.key_ring import KeyRing
 
 app = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
 
 
 @contextmanager
 def _ring(data_dir: Path | None) -> Iterator[KeyRing]:
+    # SQLAlchemy takes as long to load as all the rest of the command line; no other command of a client needs it.
+    from ..tenants.key_ring import open_key_ring  # noqa: PLC0415 - see above
+
     with open_key_ring(data_dir or default_data_dir(), clock=lambda: datetime.now(UTC)) as ring:
         yield ring
 

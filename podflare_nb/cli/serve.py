@@ -17,7 +17,6 @@ import typer
 from ..config import ServiceConfig, default_data_dir
 from ..errors import ConflictError, InvalidArgumentError
 from ..provisioning.client import Isolation
-from ..tenants.key_ring import open_key_ring
 from . import options, running_service
 
 DEFAULT_PORT = 8888
@@ -59,6 +58,8 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 
 def _prepare_key(data_dir: Path, given: str | None) -> str:
+    from ..tenants.key_ring import open_key_ring  # noqa: PLC0415 - as in ``keys``
+
     with open_key_ring(data_dir, clock=lambda: datetime.now(UTC)) as ring:
         key = running_service.choose_key(data_dir, given)
         ring.set_service_key(key)

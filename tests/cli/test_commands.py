@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from podflare_nb import cli
+from podflare_nb import __version__, cli
 
 from ..conftest import Service, command
 
@@ -145,3 +145,7 @@ def test_without_a_service_a_command_says_how_to_start_one(capsys, tmp_path):
 def test_every_command_has_a_help(capsys, name):
     assert cli.run([*name, "--help"]) == 0
     assert "Usage" in capsys.readouterr().out
+
+
+def test_the_version_is_told():
+    assert subprocess.run(command("--version"), capture_output=True, check=True, text=True).stdout.strip() == __version__
