@@ -148,4 +148,5 @@ def test_every_command_has_a_help(capsys, name):
 
 
 def test_the_version_is_told():
-    assert subprocess.run(command("--version"), capture_output=True, check=True, text=True).stdout.strip() == __version__
+    told = subprocess.run(command("--version"), capture_output=True, check=True, text=True).stdout
+    assert told.strip() == __version__
