@@ -15,7 +15,7 @@ def test_capabilities_tell_version_isolation_layers_and_models(http):
     assert {"python-minimal", "python-datasci"} <= set(told["templates"])
     assert told["default_template"] == "python-datasci"
     assert "direct" in [model["name"] for model in told["models"]["available"]]
-    assert told["features"] == {"fork": True, "egress": False, "pty": False}
+    assert told["features"] == {"fork": True, "egress": False, "pty": True}
 
 
 def test_templates_are_listed_with_their_limits_and_state(http):
