@@ -5,6 +5,7 @@ import json
 import os
 import select
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,8 @@ def fork_bomb(answer):
 
 
 def test_a_fork_bomb_stops_at_the_limit_and_is_killed_to_the_last(tree, processes):
-    group = tree.create("bomb", SMALL)
+    # Of memory enough: each of its processes has page tables for all that the test runner holds by then.
+    group = tree.create("bomb", replace(SMALL, memory_mib=2048))
     read, write = os.pipe()
     pid, go = processes(lambda: fork_bomb(write))
     group.attach(pid)
