@@ -87,7 +87,7 @@ def _compose_etc(etc: Path) -> None:
         "group": GROUPS,
         "hosts": HOSTS,
         "hostname": "sandbox\n",
-        "resolv.conf": "# no network in this sandbox\n",
+        "resolv.conf": "nameserver 127.0.0.53\noptions timeout:5 attempts:1\n",
         "shadow": "root:*:::::::\n",
         "gshadow": "root:*::\n",
     }
