@@ -9,21 +9,20 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ....errors import InvalidArgumentError
+from ...jail import apt_sources
 from .settings import NPM, PYPI, Settings, Site, inside_address, site
 
 PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 """Later ones win, as ``pip config debug`` lists them."""
 NPM_FILES = ("/usr/etc/npmrc", "/etc/npmrc", "~/.npmrc")
 CA_BUNDLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-APT = Path("/etc/apt")
-ADDRESS = re.compile(r"https?://\S+")
 
 
-def find(environment: Mapping[str, str] = os.environ, apt: Path = APT) -> Settings:
+def find(environment: Mapping[str, str] = os.environ, apt: Path = apt_sources.APT) -> Settings:
     """Settings as the host has them; the public indexes where it says nothing."""
     pip = _pip(environment)
     indexes = [pip.get("index-url") or PYPI, *pip.get("extra-index-url", "").split()]
@@ -31,25 +30,10 @@ def find(environment: Mapping[str, str] = os.environ, apt: Path = APT) -> Settin
     return Settings(
         python=tuple(found for url in indexes if (found := _site(url)) is not None),
         npm=_npm(environment),
-        debian={inside_address(url): site(url, "apt's source") for url in archives(apt)},
+        debian={inside_address(url): site(url, "apt's source") for url in apt_sources.addresses(apt) if _site(url)},
         ca_bundle=next((path for path in (bundles[0], pip.get("cert"), *bundles[1:]) if path), None),
         proxy=pip.get("proxy") or environment.get("HTTPS_PROXY") or environment.get("https_proxy") or None,
     )
-
-
-def archives(apt: Path = APT) -> Iterator[str]:
-    """Addresses of binary archives that apt's sources name and that can be served over http."""
-    for path in source_files(apt):
-        for line in path.read_text(errors="replace").splitlines():
-            names = line.strip()
-            if names.lower().startswith(("deb ", "deb\t", "uris:")):
-                yield from (url for url in ADDRESS.findall(names) if _site(url) is not None)
-
-
-def source_files(apt: Path = APT) -> list[Path]:
-    """Files that apt reads its sources from (sources.list(5))."""
-    listed = sorted(path for path in (apt / "sources.list.d").glob("*") if path.suffix in {".list", ".sources"})
-    return [path for path in (apt / "sources.list", *listed) if path.is_file()]
 
 
 def _site(url: str) -> Site | None:
