@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from .. import errors
+from ..protocol.egress import Egress
 from . import datagrams
 from .client_kernels import HeldKernels
 from .handle import KernelHandle
 from .kernelspec import TemplateSpec
 from .limits import Limits
+from .network.networks import NetworkConfig
 from .supervisor_link import SupervisorLink
 from .waiting import receive
 
@@ -50,9 +52,9 @@ class Supervisor:
         return self._link.lost
 
     @classmethod
-    async def start(
+    async def start(  # noqa: PLR0913 - what an operator may say
         cls, templates: Iterable[TemplateSpec], *, isolation: Isolation = "namespaces", runtime_dir: Path | None = None,
-        work_dir: Path | None = None, without: Iterable[str] = (),
+        work_dir: Path | None = None, network: NetworkConfig | None = None, without: Iterable[str] = (),
     ) -> Self:  # fmt: skip
         """Start a supervisor process of our own, which ends with us. Raises IsolationError in one sentence."""
         ours, theirs = datagrams.pair()
@@ -64,6 +66,7 @@ class Supervisor:
             )  # fmt: skip
         config = {
             "isolation": isolation, "templates": [spec.to_json() for spec in templates], "without": list(without),
+            "network": (network or NetworkConfig()).to_json(),
             "runtime": str(runtime_dir or default_runtime_dir()), "work": str(work_dir or default_work_dir()),
         }  # fmt: skip
         datagrams.send(ours, config)
@@ -96,12 +99,14 @@ class Supervisor:
         await self.aclose()
 
     async def acquire(
-        self, template: str, *, limits: Limits | None = None, env: Mapping[str, str] | None = None
-    ) -> KernelHandle:
+        self, template: str, *, limits: Limits | None = None, env: Mapping[str, str] | None = None,
+        egress: Egress | None = None,
+    ) -> KernelHandle:  # fmt: skip
         """See ``handle.KernelSource``."""
         body, fds = await self._link.request(
-            "acquire", template=template, limits=asdict(limits) if limits else None, env=dict(env or {})
-        )
+            "acquire", template=template, limits=asdict(limits) if limits else None, env=dict(env or {}),
+            egress=None if egress is None else egress.to_json(),
+        )  # fmt: skip
         return self._held.adopt(body, fds)
 
     async def replace(self, dead: KernelHandle) -> KernelHandle:

@@ -8,11 +8,14 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 from .. import errors
+from ..protocol.egress import INTERNET, Egress
 from . import datagrams
 from .client_terminals import HeldTerminals
 from .handle import (
+    FamilyNetwork,
     Fork,
     ForkWarning,
     KernelHandle,
@@ -43,6 +46,7 @@ class Kernel:
         self.owner_ids: tuple[int, int] = (body["owner_ids"][0], body["owner_ids"][1])
         self.pid: int = body["pid"]
         self.workspace_fd = workspace_fd
+        self.network = held.network(body)
         self.exited: asyncio.Future[KernelExit] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
@@ -64,6 +68,11 @@ class Kernel:
         """Read what it uses now; all None without a jail."""
         answer, _ = await self._request("usage")
         return Usage(**answer)
+
+    async def set_egress(self, egress: Egress) -> None:
+        """See ``handle.KernelHandle``."""
+        await self._request("set_egress", egress=egress.to_json())
+        self.network.egress = egress
 
     async def fork(
         self, n: int, *, wait_seconds: float = 30.0, strict: bool = False, asleep: bool = False
@@ -161,10 +170,19 @@ class HeldKernels:
 
     def __init__(self) -> None:
         self._kernels: dict[str, Kernel | Checkpoint] = {}
+        self._networks: WeakValueDictionary[str, FamilyNetwork] = WeakValueDictionary()
         self.terminals = HeldTerminals()
 
     def __len__(self) -> int:
         return len(self._kernels)
+
+    def network(self, body: dict[str, Any]) -> FamilyNetwork:
+        """What all kernels of this one's family share. Without a jail it is the host's."""
+        family, egress = body["family"], body["egress"]
+        network = self._networks.get(family)
+        if network is None:
+            network = self._networks[family] = FamilyNetwork(INTERNET if egress is None else Egress.from_json(egress))
+        return network
 
     def adopt(self, body: dict[str, Any], fds: list[int]) -> Kernel:
         """A kernel of ours from now on."""
@@ -194,6 +212,10 @@ class HeldKernels:
         body = told.body
         if body["event"] == "terminal":
             self.terminals.hear(body)
+            return
+        if body["event"] == "network":
+            if (network := self._networks.get(body["family"])) is not None:
+                network.hear(body["records"])
             return
         kernel = self._kernels.get(body["kernel_id"])
         if body["event"] == "exit" and kernel is not None:

@@ -142,7 +142,7 @@ class KernelFactory:
 
     async def _add_jail(self, pool: TemplatePool) -> None:
         assert self._jails is not None  # noqa: S101 - not called without
-        pool.spare.append(await self._jails.build(pool.template.sources, pool.template.spec.limits))
+        pool.spare.append(await _build(self._jails, pool, pool.template.spec.limits))
 
     async def close(self) -> None:
         """End templates and warm kernels; kernels that were given out are their holders' to kill before."""
@@ -161,4 +161,8 @@ async def _branch(jails: JailMaker, pool: TemplatePool, limits: Limits) -> Branc
         if branch.limits != limits:
             branch.update(limits)
         return branch
-    return await jails.build(pool.template.sources, limits)
+    return await _build(jails, pool, limits)
+
+
+async def _build(jails: JailMaker, pool: TemplatePool, limits: Limits) -> Branch:
+    return await jails.build(pool.template.sources, limits, pool.template.spec.network)

@@ -7,21 +7,48 @@ must offer, too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..protocol.egress import Egress
 from .kernel_exit import KernelExit
 from .limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a sandbox uses now, read from its cgroup: ``memory_bytes``, ``cpu_seconds``, ``pids``; None: unknown."""
+    """What a sandbox uses now, read from its cgroup: ``memory_bytes``, ``cpu_seconds``, ``pids``; None: unknown.
+
+    ``sent_bytes`` and ``received_bytes``: over the network, by its whole family since it began.
+    """
 
     memory_bytes: int | None = None
     cpu_seconds: float | None = None
     pids: int | None = None
+    sent_bytes: int | None = None
+    received_bytes: int | None = None
+
+
+NetworkRecord = Mapping[str, Any]
+"""A connection that a sandbox made, or was refused: ``verdict`` (allowed, refused), ``protocol``, ``host``, ``port``,
+``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused)."""
+
+
+class FamilyNetwork:
+    """The network that all kernels of one family share. ``heard`` is told of its connections."""
+
+    def __init__(self, egress: Egress) -> None:
+        self.egress = egress
+        self.listeners: set[Callable[[Sequence[NetworkRecord]], None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<FamilyNetwork {self.egress}>"
+
+    def hear(self, records: Sequence[NetworkRecord]) -> None:
+        """Tell whoever listens."""
+        for listener in list(self.listeners):
+            listener(records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +148,7 @@ class KernelHandle(Protocol):
     family: str
     """Id of its jail. Kernels of one family are forks of each other: they share namespaces and a disk, not files."""
     template: str
+    network: FamilyNetwork
     limits: Limits
     connection_info: Mapping[str, Any]
     """As in a Jupyter connection file: transport ``ipc``, ``ip`` a path prefix, the five ``*_port``, ``key`` (str).
@@ -140,6 +168,10 @@ class KernelHandle(Protocol):
 
     async def usage(self) -> Usage:
         """Read what it uses now."""
+
+    async def set_egress(self, egress: Egress) -> None:
+        """Let its whole family reach this from now on. Raises NoCapacityError, and then nothing has changed;
+        ConflictError without a jail; NotFoundError if it has ended."""
 
     async def fork(self, n: int, *, wait_seconds: float = 30.0, strict: bool = False, asleep: bool = False) -> Fork:
         """Make ``n`` (1 to 32) kernels with this one's state and files, each with the limits that this one has.
@@ -173,9 +205,17 @@ class KernelSource(Protocol):
     """Where kernels come from: the supervisor's client."""
 
     async def acquire(
-        self, template: str, *, limits: Limits | None = None, env: Mapping[str, str] | None = None
+        self,
+        template: str,
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        egress: Egress | None = None,
     ) -> KernelHandle:
-        """Take a kernel from the template's warm pool, or fork one. Raises NotFoundError, NoCapacityError."""
+        """Take a kernel from the template's warm pool, or fork one. Raises NotFoundError, NoCapacityError.
+
+        ``egress``: what its network may reach; None: as the template, or the operator, has it.
+        """
 
     async def replace(self, dead: KernelHandle) -> KernelHandle:
         """A new kernel on the files of a dead one (same jail's disk and limits); the dead handle is used up."""

@@ -17,6 +17,8 @@ from .supervised_terminal import SupervisedTerminal
 
 Tell = Callable[[dict[str, Any], Sequence[int]], None]
 """Send an event, whose descriptors are closed then."""
+RECORDS_AT_ONCE = 64
+"""Of connections, in one datagram."""
 
 
 class Holdings:
@@ -59,14 +61,24 @@ class Holdings:
     def adopt(self, kernel: SupervisedKernel, fds: list[int]) -> dict[str, Any]:
         """The kernel is this client's; what it needs to talk to it goes with the answer. Raises OSError."""
         fds.append(kernel.open_workspace())
-        owner = kernel.branch.jail.owner if kernel.branch else None
+        jail = kernel.branch.jail if kernel.branch else None
+        owner = jail.owner if jail else None
+        networking = jail.networking if jail else None
+        if networking is not None:
+            networking.heard = lambda records: self._tell_network(kernel.family, records)
         return {
             **self._hold(kernel),
             "connection_info": kernel.sockets.connection_info(),
             "owner_ids": [os.getuid(), os.getgid()] if owner is None else [owner, owner],
             "limits": asdict(kernel.limits),
+            "egress": networking.egress.to_json() if networking is not None else None,
             "template": kernel.template.spec.name,
         }
+
+    def _tell_network(self, family: str, records: Sequence[dict[str, object]]) -> None:
+        for first in range(0, len(records), RECORDS_AT_ONCE):
+            part = list(records[first : first + RECORDS_AT_ONCE])
+            self.tell({"event": "network", "family": family, "records": part}, ())
 
     def adopt_terminal(self, terminal: SupervisedTerminal) -> None:
         """The terminal is this client's, who is told of its end."""

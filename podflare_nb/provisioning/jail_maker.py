@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 
 from ..errors import NoCapacityError
+from ..protocol.egress import Egress
 from .branches import Branch
 from .jail import skeleton
 from .jail.build import JailError
@@ -29,11 +30,14 @@ class JailMaker:
             self._skeletons[sources] = asyncio.ensure_future(asyncio.to_thread(skeleton.build, path, sources))
         return await asyncio.shield(self._skeletons[sources])
 
-    async def build(self, sources: tuple[str, ...], limits: Limits) -> Branch:
-        """Raises NoCapacityError."""
+    async def build(self, sources: tuple[str, ...], limits: Limits, egress: Egress | None) -> Branch:
+        """``egress``: what it may reach, None for the operator's default. Raises NoCapacityError."""
+        workshop = self._workshop
+        reached = workshop.networks.default(egress)
         try:
-            jail = Jail(self._workshop, str(next(self._serials)), limits, await self.skeleton(sources), sources)
-            await jail.open()
+            skeleton = await self.skeleton(sources)
+            jail = Jail(workshop, str(next(self._serials)), limits, skeleton, sources)
+            await jail.open(reached)
             try:
                 return Branch.first(jail)
             except BaseException:

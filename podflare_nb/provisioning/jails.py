@@ -11,7 +11,9 @@ from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from ..protocol.egress import Egress
 from .errands import Errand
 from .family_files import FamilyFiles
 from .jail import build, inside, user_namespace
@@ -22,6 +24,8 @@ from .jail.disk import Disk, DiskStore
 from .jail.plan import BRANCH_ROOT, JailPlan
 from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
+from .network.networks import Networks
+from .network.sandbox_network import SandboxNetwork
 from .waiting import readable, reap
 
 
@@ -34,7 +38,15 @@ class JailWorkshop:
     disks: DiskStore
     ids: IdSlots
     cgroups: CgroupTree
+    networks: Networks
     without: tuple[str, ...] = ()
+
+
+class Resident(Protocol):
+    """A kernel that lives in a jail: ``supervised_kernel.SupervisedKernel``."""
+
+    def change_environment(self) -> None:
+        """The network is another one now."""
 
 
 class Jail:
@@ -55,10 +67,16 @@ class Jail:
         self._lifeline = -1
         self.init_pidfd = -1
         self.userns = -1
+        self.network = -1
+        """Its network namespace."""
+        self.networking: SandboxNetwork | None = None
+        """What it may reach; None where it has no network of its own, for a negative control."""
         self.owner = -1
         self._disk: Disk | None = None
         self.plan: JailPlan
         self.files = FamilyFiles(lambda work: self.errand(work, in_background=True))
+        self.kernels: set[Resident] = set()
+        """Those that live in it."""
         self._members: set[Hashable] = set()
         self._claimed: set[int] = set()
 
@@ -66,15 +84,16 @@ class Jail:
         state = "closed" if self._closing else "open" if self._init_pid else "new"
         return f"<Jail {self.serial} {state} init={self._init_pid} members={len(self._members)}>"
 
-    async def open(self) -> None:
-        """Build it. Raises build.JailError or OSError; whatever had been made by then is given back."""
+    async def open(self, egress: Egress) -> None:
+        """Build it, able to reach this at first. Raises build.JailError, OSError or NoCapacityError; whatever had been
+        made by then is given back."""
         try:
-            await self._open()
+            await self._open(egress)
         except BaseException:
             await self.close()
             raise
 
-    async def _open(self) -> None:
+    async def _open(self, egress: Egress) -> None:
         workshop, limits = self._workshop, self.limits
         self.owner = workshop.ids.take()
         self._disk = workshop.disks.create(limits.disk_mib, limits.inodes)
@@ -89,10 +108,10 @@ class Jail:
             without=workshop.without,
         )
         # Shielded: whoever is cancelled in the middle must still find, in ``close``, what there is to end.
-        self._building = asyncio.ensure_future(self._build())
+        self._building = asyncio.ensure_future(self._build(egress))
         await asyncio.shield(self._building)
 
-    async def _build(self) -> None:
+    async def _build(self, egress: Egress) -> None:
         building = build.start(self.plan, self.userns)
         await readable(building.status_fd)
         while not building.advance():
@@ -100,6 +119,9 @@ class Jail:
         self._init_pid = building.finish()
         self._lifeline = building.lifeline
         self.init_pidfd = os.pidfd_open(self._init_pid)
+        self.network = os.open(f"/proc/{self._init_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        if "net" not in self.without:
+            self.networking = self._workshop.networks.open(self.network, egress)
 
     @property
     def without(self) -> tuple[str, ...]:
@@ -155,6 +177,10 @@ class Jail:
         if self._building is not None:
             await asyncio.wait({self._building})
         await self.files.close()
+        if self.networking is not None:
+            self.networking.close()
+        if self.network >= 0:
+            os.close(self.network)
         if self._init_pid:
             with suppress(ProcessLookupError):
                 sc.pidfd_send_signal(self.init_pidfd, signal.SIGKILL)

@@ -63,7 +63,9 @@ async def spawn(kernel_id: str, start: Start) -> tuple[Orders, KernelProcess]:
 
 def surroundings(start: Start) -> dict[str, Any]:
     """The environment (``env``) and the directory (``cwd``) that it starts with."""
-    environment = {**start.template.environment, **start.env}
+    networking = start.branch.jail.networking if start.branch else None
+    network = networking.environment if networking is not None else {}
+    environment = {**start.template.environment, **network, **start.env}
     if start.branch:
         return {"env": environment, "cwd": WORKSPACE}
     return {"env": {**environment, "HOME": str(start.home)}, "cwd": str(start.home)}

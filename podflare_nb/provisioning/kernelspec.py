@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgumentError
+from ..protocol.egress import Egress
 from .limits import Limits
 
 PROVISIONER = "podflare-fork-provisioner"
@@ -24,7 +25,7 @@ NAME = re.compile(r"[a-zA-Z0-9._-]+")
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
     """What to make sandboxes from. Times in seconds; ``python`` is the interpreter of the template's environment;
-    ``pool_size`` kernels are kept warm."""
+    ``pool_size`` kernels are kept warm; ``network``: what its sandboxes may reach, None for the operator's default."""
 
     name: str
     display_name: str
@@ -34,6 +35,7 @@ class TemplateSpec:
     preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    network: Egress | None = None
     timeout_seconds: int = 8 * 3600
     idle_timeout_seconds: int = 1800
     pool_size: int = 4
@@ -42,13 +44,16 @@ class TemplateSpec:
     def to_json(self) -> dict[str, Any]:
         """As it travels to the supervisor."""
         body = {f.name: getattr(self, f.name) for f in fields(self)}
+        body["network"] = None if self.network is None else self.network.to_json()
         body["limits"] = {f.name: getattr(self.limits, f.name) for f in fields(self.limits)}
         return body
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> TemplateSpec:
         """As it arrives there."""
-        return cls(**{**body, "limits": Limits(**body["limits"]), "preload": tuple(body["preload"])})
+        network = None if body["network"] is None else Egress.from_json(body["network"])
+        limits, preload = Limits(**body["limits"]), tuple(body["preload"])
+        return cls(**{**body, "limits": limits, "preload": preload, "network": network})
 
     def kernelspec(self) -> dict[str, str]:
         """The ``metadata.kernelspec`` of notebooks made with it (nbformat)."""
@@ -83,8 +88,8 @@ def read(path: Path) -> TemplateSpec | None:
     wanted = dict(kernelspec["metadata"].get("podflare_nb", {}))
     try:
         wanted["limits"] = Limits(**wanted.get("limits", {}))
-        if wanted.pop("network", False) is not False:
-            raise InvalidArgumentError(f"{path}: network must be false; networks are not built in this version.")
+        if wanted.get("network") is not None:
+            wanted["network"] = Egress.from_json(wanted["network"])
         if wanted.get("python") is None:
             wanted.pop("python", None)
         wanted["preload"] = tuple(wanted.get("preload", ()))
@@ -92,6 +97,8 @@ def read(path: Path) -> TemplateSpec | None:
         return TemplateSpec(
             name=name, display_name=kernelspec["display_name"], language=kernelspec["language"], **wanted
         )
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{path}: metadata.podflare_nb.network is wrong: {error.message}") from error
     except (TypeError, KeyError) as error:
         raise InvalidArgumentError(f"{path}: metadata.podflare_nb is wrong: {error}.") from error
 

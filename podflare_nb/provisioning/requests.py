@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError
+from ..protocol.egress import Egress
 from . import awakening, live_fork
 from .factory import KernelFactory
 from .fork_files import because
@@ -56,7 +57,19 @@ async def _describe(request: Request) -> Answer:
 async def _acquire(request: Request) -> Answer:
     body = request.body
     limits = Limits(**body["limits"]) if body.get("limits") else None
-    return await _adopted(request, await request.factory.acquire(body["template"], limits, body.get("env") or {}))
+    kernel = await request.factory.acquire(body["template"], limits, body.get("env") or {})
+    if body.get("egress") is not None:
+        try:
+            await kernel.set_egress(Egress.from_json(body["egress"]))
+        except BaseException:
+            await kernel.kill()
+            raise
+    return await _adopted(request, kernel)
+
+
+async def _set_egress(request: Request) -> Answer:
+    await request.kernel.set_egress(Egress.from_json(request.body["egress"]))
+    return {}
 
 
 async def _adopted(request: Request, kernel: SupervisedKernel) -> Answer:
@@ -86,7 +99,11 @@ async def _usage(request: Request) -> Answer:
     kernel = request.holdings.get(request.body["kernel_id"])
     if isinstance(kernel, SleepingKernel):
         return asdict(await kernel.usage())
-    return asdict(kernel.branch.group.cgroup.usage()) if kernel.branch else {}
+    if kernel.branch is None:
+        return {}
+    networking = kernel.branch.jail.networking
+    sent, received = networking.traffic() if networking is not None else (None, None)
+    return {**asdict(kernel.branch.group.cgroup.usage()), "sent_bytes": sent, "received_bytes": received}
 
 
 async def _kill(request: Request) -> Answer:
@@ -228,6 +245,7 @@ REQUESTS: dict[str, Callable[[Request], Awaitable[Answer]]] = {
     "describe": _describe,
     "acquire": _acquire,
     "replace": _replace,
+    "set_egress": _set_egress,
     "signal": _signal,
     "usage": _usage,
     "kill": _kill,

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from ..errors import PodflareError
+from ..protocol.egress import Egress
 from .handle import KernelHandle, KernelSource
 from .kernelspec import TemplateSpec
 from .limits import Limits
@@ -45,21 +46,26 @@ class Reserve:
         await self.aclose()
 
     async def acquire(
-        self, template: str, *, limits: Limits | None = None, env: Mapping[str, str] | None = None
+        self,
+        template: str,
+        *,
+        limits: Limits | None = None,
+        env: Mapping[str, str] | None = None,
+        egress: Egress | None = None,
     ) -> KernelHandle:
         """See ``handle.KernelSource``."""
         spec = self._templates.get(template)
         if spec is None or spec.pool_size == 0:
-            return await self._source.acquire(template, limits=limits, env=env)
+            return await self._source.acquire(template, limits=limits, env=env, egress=egress)
         held = self._held.setdefault(template, deque())
         self._refill_soon(template)
         if not env and limits in {None, spec.limits}:
             while held:
                 kernel = held.popleft()
                 if not kernel.exited.done():
-                    return kernel
+                    return await _reaching(kernel, egress)
                 self._give_up(kernel)
-        return await self._source.acquire(template, limits=limits, env=env)
+        return await self._source.acquire(template, limits=limits, env=env, egress=egress)
 
     async def replace(self, dead: KernelHandle) -> KernelHandle:
         """See ``handle.KernelSource``."""
@@ -101,3 +107,14 @@ class Reserve:
         kernels = [kernel for held in self._held.values() for kernel in held]
         self._held.clear()
         await asyncio.gather(*self._ending, *(kernel.kill() for kernel in kernels), return_exceptions=True)
+
+
+async def _reaching(kernel: KernelHandle, egress: Egress | None) -> KernelHandle:
+    """A kernel that was held, with this policy. Raises NoCapacityError; then it is ended."""
+    if egress is not None and egress != kernel.network.egress:
+        try:
+            await kernel.set_egress(egress)
+        except BaseException:
+            await kernel.kill()
+            raise
+    return kernel

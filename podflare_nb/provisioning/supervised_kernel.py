@@ -7,8 +7,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from ..errors import ConflictError, NoCapacityError, NotFoundError
+from ..protocol.egress import Egress
 from . import datagrams
 from .branches import Branch
 from .kernel_exit import KernelExit, classify
@@ -16,6 +19,7 @@ from .kernel_process import KernelProcess
 from .kernel_sockets import KernelSockets
 from .kernel_start import Start, heard_up, spawn
 from .limits import Limits
+from .network.sandbox_network import PROXY_ENVIRONMENT
 from .orders import Orders
 from .supervised_terminal import SupervisedTerminal
 from .templates import Template, TemplateLostError
@@ -105,19 +109,43 @@ class SupervisedKernel:
         finally:
             for fd in listening:
                 os.close(fd)
-        return await heard_up(orders)
+        up = await heard_up(orders)
+        self.change_environment()  # what it slept with may be out of date
+        return up
 
     def _lives(self, process: KernelProcess) -> None:
         self.process = process
         self._watcher = asyncio.create_task(self._watch(process))
+        if self.branch:
+            self.branch.jail.kernels.add(self)
 
     async def _watch(self, process: KernelProcess) -> None:
         status = await process.ended
         if self.branch:
             self.branch.jail.disclaim(process.pid)
+            self.branch.jail.kernels.discard(self)
         oom_kills = self.branch.group.oom_kills() - self._oom_kills_before if self.branch else 0
         memory = self.limits.memory_mib if self.branch else None
         self.exited.set_result(classify(status, oom_kills=oom_kills, ended_by_us=self._ended_by_us, memory_mib=memory))
+
+    async def set_egress(self, egress: Egress) -> None:
+        """Let its family reach this. Raises ConflictError without a jail, NoCapacityError."""
+        networking = self.branch.jail.networking if self.branch else None
+        if networking is None:
+            raise ConflictError("Without a jail a kernel has the host's network, and no other.")
+        networking.set_egress(egress)
+        for kernel in self.branch.jail.kernels if self.branch else ():
+            kernel.change_environment()
+
+    def change_environment(self) -> None:
+        """Let the kernel know how its network is to be used now; what its user set stays."""
+        networking = self.branch.jail.networking if self.branch else None
+        if networking is None or self.orders is None:
+            return
+        values = {name: value for name, value in networking.environment.items() if name not in self.env}
+        gone = [name for name in PROXY_ENVIRONMENT if name not in values and name not in self.env]
+        with suppress(NotFoundError, NoCapacityError):  # it ends
+            self.orders.send({"op": "environment", "set": values, "unset": gone})
 
     def open_workspace(self) -> int:
         """A new descriptor of its working directory. Raises OSError."""

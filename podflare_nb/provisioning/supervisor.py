@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -36,6 +37,7 @@ from .jail.disk import DiskStore
 from .jail.user_namespace import IdSlots
 from .jails import JailWorkshop
 from .kernelspec import TemplateSpec
+from .network.networks import NetworkConfig, Networks
 from .supervisor_socket import SOCKET
 
 PREFIX = "s-"
@@ -53,6 +55,8 @@ class Supervisor:
         self._bases = {"runtime": Path(config["runtime"]), "work": Path(config["work"])}
         self._claimed: dict[str, ClaimedDirectory] = {}
         self._specs = {spec["name"]: TemplateSpec.from_json(spec) for spec in config["templates"]}
+        self._network = NetworkConfig.from_json(config["network"])
+        self._networks: Networks | None = None
         self._ids: IdSlots | None = None
         self._cgroups: CgroupTree | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -65,12 +69,14 @@ class Supervisor:
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
         try:
             self._prepare()
+            if self._networks is not None:
+                self._networks.start()
             await self.factory.start()
             listener = self._listen()
         except (OSError, PodflareError) as error:
             with suppress(datagrams.PeerClosedError):
                 datagrams.send(starter, {"event": "failed", "error": str(error)})
-            self._clean_up()
+            await self._clean_up()
             return
         datagrams.send(starter, {"event": "ready", "socket": str(self.runtime / SOCKET)})
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
@@ -84,7 +90,7 @@ class Supervisor:
         await asyncio.gather(ended, stopped, *self._connections, return_exceptions=True)
         await self.factory.close()
         await all_reaped()
-        self._clean_up()
+        await self._clean_up()
 
     def _prepare(self) -> None:
         sc.set_child_subreaper()
@@ -113,9 +119,11 @@ class Supervisor:
         work = self._claimed["work"].path
         (work / "disks").mkdir()
         (work / "root").mkdir()
+        uids = self._ids.take(), self._ids.take()
+        self._networks = Networks(self._network, self._name, work, uids=uids, without=self._without)
         return JailWorkshop(
             mount_point=work / "root", skeletons=work, disks=DiskStore(work / "disks"), ids=self._ids,
-            cgroups=self._cgroups, without=self._without,
+            cgroups=self._cgroups, networks=self._networks, without=self._without,
         )  # fmt: skip
 
     def _listen(self) -> socket.socket:
@@ -137,7 +145,9 @@ class Supervisor:
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    def _clean_up(self) -> None:
+    async def _clean_up(self) -> None:
+        if self._networks is not None:
+            await self._networks.close()
         if self._cgroups is not None:
             self._cgroups.remove()
         if self._ids is not None:
@@ -150,6 +160,8 @@ def main() -> None:
     """Serve on the descriptor named in ``argv[1]``, whose first datagram is the configuration."""
     logging.basicConfig(format="podflare-nb supervisor: %(message)s", level=logging.WARNING)
     sc.set_name("podflare-super")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a jail needs about a dozen
     os.umask(0o022)  # what is composed must be readable inside, whatever the starter's umask
     starter = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(starter.fileno(), False)  # noqa: FBT003 - positional only

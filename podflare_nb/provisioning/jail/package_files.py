@@ -51,7 +51,7 @@ Dpkg::Use-Pty "false";
 // The disk is the sandbox's own and ends with it.
 Dpkg::Options {{ "--force-unsafe-io"; "--force-confdef"; "--force-confold"; }};
 """
-RESOLV_CONF = f"nameserver {RESOLVER}\noptions timeout:5 attempts:2\n"
+RESOLV_CONF = f"nameserver {RESOLVER}\noptions timeout:5 attempts:1\n"
 KEYS = ("keyrings", "trusted.gpg", "trusted.gpg.d")
 ENVIRONMENT = {"NPM_CONFIG_GLOBALCONFIG": NPMRC}
 """Which file npm takes for everybody's differs between its builds."""

@@ -1,4 +1,4 @@
-"""What the supervisor orders of a live kernel, over its ctl: fork, variables, rekey.
+"""What the supervisor orders of a live kernel, over its ctl: fork, variables, rekey, environment.
 
 Read in the service thread, which answers what it can and hands the rest to the main thread: as a ``Claim``, which the
 main thread takes between two requests, or never: when its time is up it is withdrawn, and the order refused. One at a
@@ -75,7 +75,9 @@ class Orders:
             self._claim(Claim(order, float(order.body.get("wait_seconds", VARIABLES_WAIT_SECONDS))))
         else:
             order.close_fds()
-            if operation == "rekey":
+            if operation == "environment":
+                change_environment(order.body["set"], order.body["unset"])
+            elif operation == "rekey":
                 self._rekey(order.body["key"].encode())
                 datagrams.send(self.ctl, {"event": "rekeyed", "id": order.body.get("id")})
             else:
@@ -131,3 +133,10 @@ class Orders:
         with self._lock:
             self._taken = None
         self._transport.shell.release()
+
+
+def change_environment(values: dict[str, str], gone: list[str]) -> None:
+    """Where the network leads has changed: what is started from now on finds it so. In the service thread, at once."""
+    for name in gone:
+        os.environ.pop(name, None)
+    os.environ.update(values)

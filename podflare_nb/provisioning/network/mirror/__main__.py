@@ -4,9 +4,8 @@
 root, so that it can read the operator's configuration and credentials; once it has, it becomes a user without
 privileges, for good, before the first sandbox's listener arrives. It ends when the pair closes.
 
-Datagrams that come: ``configure`` first (``cache``: directory; ``configuration``: the operator's file or null;
-``user``: the id to become; ``public_networks``, ``private_networks`` and ``own_addresses`` as the gateway gets
-them), then ``open`` (``network``, ``egress``; the listener as its one descriptor), ``egress`` and ``close``.
+Datagrams that come: ``configure`` first (``cache``: directory; ``config``: the operator's file or null; ``uid``: the id
+to become; ``public_networks``, ``private_networks`` and ``own_addresses`` as the gateway gets them), then ``open`` (``network``, ``egress``; the listener as its one descriptor), ``egress`` and ``close``.
 That go: ``ready`` or ``failed`` (``error``), then what ``reports`` tells.
 """
 
@@ -38,7 +37,7 @@ from .serving import Listener, Network
 from .store import Store
 from .upstream import Upstream
 
-NOBODY = 65534
+NOBODY = GROUP = 65534
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +75,7 @@ class Mirror:
 
 def prepare(body: dict[str, Any]) -> tuple[settings.Settings, Reach]:
     """Read what is configured and go into the cache's directory. As root. Raises InvalidArgumentError, OSError."""
-    path = body.get("configuration")
+    path = body.get("config")
     found = settings.read(Path(path) if path else None, host_settings.find())
     reach = Reach(
         networks(body.get("public_networks", ())),
@@ -92,22 +91,22 @@ def prepare(body: dict[str, Any]) -> tuple[settings.Settings, Reach]:
 def drop_privileges(user: int) -> None:
     """Become this user, without a capability, for good. Nothing to do where there is no privilege to drop."""
     if os.geteuid() == 0:
-        _own(Path(), user)
+        _open_to_mirrors(Path())
         capabilities.drop_bounding()
         os.setgroups([])
-        os.setresgid(user, user, user)
+        os.setresgid(GROUP, GROUP, GROUP)
         os.setresuid(user, user, user)
         capabilities.drop_all()
     sc.set_no_new_privs()
     sc.set_dumpable(dumpable=False)
 
 
-def _own(directory: Path, user: int) -> None:
-    """Give the cache to this user, if it is not its already."""
-    if directory.stat().st_uid == user:
-        return
+def _open_to_mirrors(directory: Path) -> None:
+    """Mirrors of several services, each a user of its own, share the cache as one group."""
     for path in (directory, *directory.rglob("*")):
-        os.chown(path, user, user, follow_symlinks=False)
+        if path.stat(follow_symlinks=False).st_gid != GROUP:
+            os.chown(path, -1, GROUP, follow_symlinks=False)
+    directory.chmod(0o2770)
 
 
 async def serve(supervisor: socket.socket, body: dict[str, Any]) -> None:
@@ -116,7 +115,7 @@ async def serve(supervisor: socket.socket, body: dict[str, Any]) -> None:
     try:
         found, reach = prepare(body)
         upstream = Upstream(found, reach)
-        drop_privileges(int(body.get("user", NOBODY)))
+        drop_privileges(int(body.get("uid", NOBODY)))
         store = Store(found.cache_bytes)
     except (InvalidArgumentError, OSError, KeyError, ValueError) as error:
         datagrams.send(supervisor, {"event": "failed", "error": str(error)})
@@ -133,7 +132,7 @@ def main() -> None:
     """Serve on the descriptor named in ``argv[1]``."""
     logging.basicConfig(format="podflare-nb mirror: %(message)s", level=logging.WARNING)
     sc.set_name("podflare-mirror")
-    os.umask(0o077)
+    os.umask(0o007)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl+C is the supervisor's to hear
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

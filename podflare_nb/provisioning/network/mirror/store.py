@@ -1,7 +1,7 @@
 """The shared cache on disk: files by their hash, bounded in bytes, the longest unused given up first.
 
-The directory belongs to the mirror's user alone and is its working directory: paths are relative, so that it may lie
-where that user could not walk to. A file comes to be by a rename, once all of it is there and its hash is right. One
+The directory is open to mirrors alone and is the process's working directory: paths are relative, so that it may lie
+where the mirror's user could not walk to. A file comes to be by a rename, once all of it is there and its hash is right. One
 that was there before this process started is hashed again when it is first asked for: a machine that lost power may
 have left the name without the bytes. Several mirrors may share a directory.
 """
@@ -56,7 +56,7 @@ class Store:
 
     def __init__(self, max_bytes: int) -> None:
         for name in (FILES, PARTIAL):
-            Path(name).mkdir(mode=0o700, exist_ok=True)
+            Path(name).mkdir(mode=0o770, exist_ok=True)
         _sweep_partial()
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -144,7 +144,7 @@ class Partial:
     def __init__(self, store: Store, path: str) -> None:
         self._store = store
         self._path: str | None = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
         self.size = 0
 

@@ -1,0 +1,185 @@
+"""All networks of a supervisor: the router, the processes that serve sandboxes from outside, and who is told what.
+
+Without a router (a machine that lets nobody forward) sandboxes reach what proxies reach, and the public internet is
+refused with the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...protocol.egress import INTERNET, OFF, Egress, Network, networks
+from . import links
+from .addresses import Reach
+from .attendants import Attendant, Order
+from .router import Router
+from .rules import ConnectionLimits
+from .sandbox_network import SandboxNetwork
+
+log = logging.getLogger(__name__)
+GATEWAY = "podflare_nb.provisioning.network.gateway"
+MIRROR = "podflare_nb.provisioning.network.mirror"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """What the operator says of networks.
+
+    ``egress``: of sandboxes whose template says nothing; ``public`` and ``private``: see ``addresses.Reach``;
+    ``packages``: file that describes the package indexes, None for the host's own.
+    """
+
+    egress: Egress = INTERNET
+    public: tuple[Network, ...] = ()
+    private: tuple[Network, ...] = ()
+    packages: str | None = None
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it travels to the supervisor."""
+        return {
+            "egress": self.egress.to_json(), "public": [str(each) for each in self.public],
+            "private": [str(each) for each in self.private], "packages": self.packages,
+            "limits": [self.limits.at_once, self.limits.per_second, self.limits.burst],
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> NetworkConfig:
+        """As it arrives there."""
+        return cls(
+            Egress.from_json(body["egress"]), networks(body["public"]), networks(body["private"]),
+            body["packages"], ConnectionLimits(*body["limits"]),
+        )  # fmt: skip
+
+    @property
+    def reach(self) -> Reach:
+        """Without the host's own addresses."""
+        return Reach(self.public, self.private)
+
+
+class Networks:
+    """``start`` it; ``open`` a network for each jail; ``close`` it when all of them are closed."""
+
+    def __init__(
+        self, config: NetworkConfig, name: str, work: Path, *, uids: tuple[int, int], without: tuple[str, ...] = ()
+    ) -> None:
+        """``work``: a directory of this supervisor's own; ``uids``: host ids for gateway and mirror."""
+        self._config = config
+        self._work = work
+        self._uids = uids
+        self._no_internet = ""
+        self.router: Router | None = None
+        try:
+            router = Router(name, config.reach, config.limits, without)
+            router.open()
+            self.router = router
+        except (OSError, StopIteration) as error:
+            self._no_internet = str(error)
+            log.warning("%s Sandboxes reach only what egress allows by name.", self.why_no_internet())
+        self._networks: dict[str, SandboxNetwork] = {}
+        self.gateway = Attendant(GATEWAY, self._all_for_gateway, self._hear)
+        self.mirror = Attendant(MIRROR, self._all_for_mirror, self._hear)
+
+    def __repr__(self) -> str:
+        return f"<Networks {len(self._networks)} {self.router!r}>"
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
+        self.gateway.start()
+        self.mirror.start()
+
+    def default(self, wanted: Egress | None) -> Egress:
+        """What a sandbox gets that asks for nothing, of a template that wants this. Nothing that cannot be had."""
+        egress = wanted or self._config.egress
+        return OFF if egress.mode == "internet" and self.router is None else egress
+
+    def open(self, namespace: int, egress: Egress) -> SandboxNetwork:
+        """For a jail whose network namespace this is. Raises OSError, NoCapacityError."""
+        network = SandboxNetwork(self, namespace)
+        try:
+            network.set_egress(egress)
+            self.gateway.tell(*_parts(network.for_gateway()))
+            self.mirror.tell(*_parts(network.for_mirror()))
+        except BaseException:
+            network.close()
+            raise
+        self._networks[network.id] = network
+        return network
+
+    def why_no_internet(self) -> str:
+        """See ``sandbox_network.Surroundings``."""
+        return f"The public internet cannot be had on this machine: {self._no_internet}."
+
+    def changed(self, network: SandboxNetwork) -> None:
+        """See ``sandbox_network.Surroundings``."""
+        if network.id in self._networks:
+            for attendant in (self.gateway, self.mirror):
+                attendant.tell(*_parts(network.change()))
+
+    def closed(self, network: SandboxNetwork) -> None:
+        """See ``sandbox_network.Surroundings``."""
+        if self._networks.pop(network.id, None) is not None:
+            for attendant in (self.gateway, self.mirror):
+                attendant.tell({"op": "close", "network": network.id})
+
+    def _all_for_gateway(self) -> Iterator[Order]:
+        body = {"op": "configure", "uid": self._uids[0], **self._reach()}
+        if self.router is None:
+            yield Order(body)
+        else:
+            yield Order(body, self.router.for_gateway())
+        yield from self._all(SandboxNetwork.for_gateway)
+
+    def _all_for_mirror(self) -> Iterator[Order]:
+        yield Order({
+            "op": "configure", "uid": self._uids[1], "config": self._config.packages,
+            "cache": str(self._work.parent / "packages"), **self._reach(),
+        })  # fmt: skip
+        yield from self._all(SandboxNetwork.for_mirror)
+
+    def _reach(self) -> dict[str, list[str]]:
+        """What an attendant is told of addresses."""
+        reach = self._config.reach if self.router is None else self.router.reach
+        own = reach.own or links.look_around().addresses
+        return {
+            "own_addresses": [str(address) for address in own],
+            "private_networks": [str(each) for each in reach.private],
+            "public_networks": [str(each) for each in reach.public],
+        }
+
+    def _all(self, order_of: Any) -> Iterator[Order]:
+        for network in list(self._networks.values()):
+            with suppress(OSError):  # its jail is on its way out
+                yield order_of(network)
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """What a gateway or mirror tells. They are ours, but what they read is not: shapes are checked by readers."""
+        if event.get("event") == "traffic":
+            for name, (sent, received) in event["networks"].items():
+                if (network := self._networks.get(name)) is not None:
+                    network.sent += sent
+                    network.received += received
+        elif event.get("event") == "connections":
+            by_network: dict[str, list[dict[str, object]]] = {}
+            for record in event["records"]:
+                by_network.setdefault(record.pop("network"), []).append(record)
+            for name, records in by_network.items():
+                if (network := self._networks.get(name)) is not None:
+                    network.heard(records)
+
+    async def close(self) -> None:
+        """End what serves, and the router. Idempotent."""
+        await self.gateway.close()
+        await self.mirror.close()
+        if self.router is not None:
+            self.router.close()
+            self.router = None
+
+
+def _parts(order: Order) -> tuple[dict[str, Any], list[int]]:
+    return order.body, list(order.fds)

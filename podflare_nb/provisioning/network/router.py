@@ -1,0 +1,202 @@
+"""The router: a network namespace of our own between the sandboxes' and the host's.
+
+Sandboxes that may reach the internet have a wire to it, it has one to the host. No process of a sandbox is in it; the
+gateway is. It needs no process to live: when the supervisor ends, however that comes about, its descriptor is closed,
+and Linux takes away the namespace, both ends of all wires and, with the socket that made it, the host's table.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
+
+from ...protocol.egress import Network
+from . import links, namespaces, nftables
+from .addresses import Reach
+from .forwarding import SETTINGS, Forwarding, can_forward_6
+from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
+from .rules import TABLE, ConnectionLimits, host_rules, router_rules, sandbox_rules
+
+SANDBOXES_4 = IPv4Network("198.18.0.0/15")
+"""Sandboxes' addresses, seen by nobody but themselves and the router: a range for benchmarks (RFC 2544), so that no
+network that somebody wants to reach is hidden by them."""
+UPLINKS_4 = IPv4Network("169.254.64.0/18")
+DEFAULT_4, DEFAULT_6 = ip_network("0.0.0.0/0"), ip_network("::/0")
+HARDWARE = bytes.fromhex("02706662e001")
+UPLINK, FIRST_SANDBOX = 2, 1000
+INSIDE = links.End("eth0", 2, -1)
+CONNTRACK_DESTROY = 3
+SO_RCVBUFFORCE = 33
+EVENT_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A sandbox's end of a wire: its number, and the addresses it has."""
+
+    number: int
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+
+    @property
+    def defaults(self) -> tuple[Network, ...]:
+        """What its default routes lead to."""
+        return tuple(DEFAULT_4 if each.version == 4 else DEFAULT_6 for each in self.addresses)
+
+
+class Router:
+    """``open`` it; ``attach`` sandboxes; ``close`` takes everything away."""
+
+    def __init__(self, name: str, reach: Reach, limits: ConnectionLimits, without: tuple[str, ...]) -> None:
+        """``without``: layers left out, for negative controls."""
+        self._name, self._limits, self._without = name, limits, without
+        self._forwarding = Forwarding()
+        self._uplink_name = f"pfnb{secrets.token_hex(4)}"
+        self._uplink = secrets.randbelow(1 << 28) + (1 << 24)
+        self.namespace = -1
+        self._netlink: Netlink | None = None
+        self._table: Netlink | None = None
+        self._free = deque(range(4, SANDBOXES_4.num_addresses - 1))
+        self._prefix_6 = IPv6Network((b"\xfd" + secrets.token_bytes(7) + bytes(8), 64))
+        around = links.look_around()
+        self.reach = replace(reach, own=reach.own | around.addresses)
+        self._around = around
+        self.has_ipv6 = bool(around.ways_out[6]) and can_forward_6()
+        self._rules = [] if "sandbox_rules" in without else sandbox_rules(self.reach).messages()
+
+    def __repr__(self) -> str:
+        return f"<Router {self._name} {'open' if self.namespace >= 0 else 'closed'}>"
+
+    def open(self) -> None:
+        """Make it. Raises OSError; what had been made by then is taken away."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self.namespace = namespaces.make()
+        self._netlink = Netlink(NETLINK_ROUTE, self.namespace)
+        host, far = self._addresses()
+        own = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with Netlink(NETLINK_ROUTE) as netlink:
+                ends = links.End(self._uplink_name, self._uplink, own), links.End("uplink", UPLINK, self.namespace)
+                netlink.ask([links.wire(*ends, HARDWARE, self._around.mtu), links.up(self._uplink),
+                             *(links.address(self._uplink, each) for each in host)])  # fmt: skip
+        finally:
+            os.close(own)
+        # A router has forwarding on before it has addresses: what it takes for its own depends on it.
+        with namespaces.entered(self.namespace):
+            (SETTINGS / "ipv4/ip_forward").write_text("1")
+            (SETTINGS / "ipv6/conf/all/forwarding").write_text("1")
+            (SETTINGS / "netfilter/nf_conntrack_acct").write_text("1")
+        defaults = [DEFAULT_4, *([DEFAULT_6] if len(far) > 1 else [])]
+        self._netlink.ask([links.up(links.LOOPBACK_INDEX), links.up(UPLINK),
+                           *(links.address(UPLINK, each) for each in far),
+                           *(links.route(UPLINK, each) for each in defaults)])  # fmt: skip
+        with nftables.open_netlink(self.namespace) as rules:
+            router_rules(self.reach, UPLINK, self._limits, bare="router_rules" in self._without).commit(rules)
+        self._meet_the_host(far)
+
+    def _addresses(self) -> tuple[list[links.Interface], list[links.Interface]]:
+        """The host's and the router's addresses on the wire between them: IPv6 too where the host has a way out."""
+        taken = self._around.addresses
+        pairs = list(UPLINKS_4.subnets(new_prefix=31))
+        pair = next(each for each in secrets.SystemRandom().sample(pairs, 64) if each[0] not in taken)
+        host: list[links.Interface] = [IPv4Interface((pair[0], 31))]
+        far: list[links.Interface] = [IPv4Interface((pair[1], 31))]
+        if self.has_ipv6:
+            network = IPv6Network((b"\xfd" + secrets.token_bytes(14) + b"\0", 127))
+            host.append(IPv6Interface((network[0], 127)))
+            far.append(IPv6Interface((network[1], 127)))
+        return host, far
+
+    def _meet_the_host(self, far: list[links.Interface]) -> None:
+        guarded: set[str] = set()
+        for each in far:
+            ways_out = self._around.ways_out[each.version]
+            guarded |= self._forwarding.allow(each.version, [self._uplink_name, *ways_out])
+        indexes = [socket.if_nametoindex(link) for link in guarded - {self._uplink_name}]
+        addresses = [ip_network(each.ip) for each in far]
+        self._table = nftables.open_netlink()
+        rules = host_rules(
+            f"{TABLE}-{self._name}", self.reach, self._uplink, addresses, indexes, bare="host_rules" in self._without
+        )
+        rules.commit(self._table)
+
+    def new_wire(self) -> Wire:
+        """Addresses for a sandbox; ``give_back`` them. Raises IndexError when all are taken."""
+        number = self._free.popleft()
+        found: list[links.Interface] = [IPv4Interface((SANDBOXES_4[number], 32))]
+        if self.has_ipv6:
+            found.append(IPv6Interface((self._prefix_6[number], 128)))
+        return Wire(number, tuple(found))
+
+    def give_back(self, wire: Wire) -> None:
+        """Its sandbox has ended. The wire ends with the sandbox's namespace; its number is used again last of all."""
+        self._free.append(wire.number)
+
+    def attach(self, wire: Wire, namespace: int) -> None:
+        """Lay the wire to a sandbox that has none yet, with rules and no route. Raises OSError."""
+        netlink = self._open_netlink()
+        index = FIRST_SANDBOX + wire.number
+        near = links.End(f"s{wire.number}", index, self.namespace)
+        netlink.ask([
+            links.wire(near, replace(INSIDE, namespace=namespace), HARDWARE, self._around.mtu), links.up(index),
+        ])  # fmt: skip
+        if self._rules:
+            with nftables.open_netlink(namespace) as rules:
+                rules.ask(self._rules)
+        with Netlink(NETLINK_ROUTE, namespace) as inside:
+            inside.ask([links.up(INSIDE.index), *(links.address(INSIDE.index, each) for each in wire.addresses)])
+
+    def connect(self, wire: Wire, namespace: int) -> None:
+        """Give the sandbox its default routes, and the way back. Raises OSError."""
+        index = FIRST_SANDBOX + wire.number
+        self._open_netlink().ask([links.route(index, each.network) for each in wire.addresses])
+        with Netlink(NETLINK_ROUTE, namespace) as inside:
+            inside.ask([links.route(INSIDE.index, each) for each in wire.defaults])
+
+    def disconnect(self, wire: Wire, namespace: int) -> None:
+        """Take away every route, both ways: connections under way carry nothing more. Raises OSError."""
+        with Netlink(NETLINK_ROUTE, namespace) as inside:
+            inside.ask([links.unroute(INSIDE.index, each) for each in wire.defaults])
+        index = FIRST_SANDBOX + wire.number
+        self._open_netlink().ask([links.unroute(index, each.network) for each in wire.addresses])
+
+    def for_gateway(self) -> list[int]:
+        """Descriptors of the namespace, for the gateway to live in, and of what tells of each connection that ended,
+        with its bytes (nfnetlink_conntrack, DESTROY). Raises OSError."""
+        with Netlink(NETLINK_NETFILTER, self.namespace) as netlink:
+            netlink.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BYTES)
+            netlink.join(CONNTRACK_DESTROY)
+            netlink.socket.setblocking(False)  # noqa: FBT003 - positional only
+            return [os.dup(self.namespace), netlink.socket.detach()]
+
+    def traffic(self, wire: Wire) -> tuple[int, int]:
+        """Bytes that a sandbox has sent and received over its wire. Raises OSError."""
+        return links.traffic(self._open_netlink(), FIRST_SANDBOX + wire.number)
+
+    def _open_netlink(self) -> Netlink:
+        if self._netlink is None:
+            raise OSError("there is no router")
+        return self._netlink
+
+    def close(self) -> None:
+        """Take everything away. Idempotent."""
+        self._forwarding.take_back()
+        for netlink in (self._table, self._netlink):
+            if netlink is not None:
+                netlink.close()
+        self._table = self._netlink = None
+        with suppress(OSError), Netlink(NETLINK_ROUTE) as netlink:
+            netlink.ask([links.unwire(self._uplink)])  # at once; with its namespace it would go a moment later
+        if self.namespace >= 0:
+            os.close(self.namespace)
+            self.namespace = -1
