@@ -1,9 +1,9 @@
 """The shared cache on disk: files by their hash, bounded in bytes, the longest unused given up first.
 
 The directory is open to mirrors alone and is the process's working directory: paths are relative, so that it may lie
-where the mirror's user could not walk to. A file comes to be by a rename, once all of it is there and its hash is right. One
-that was there before this process started is hashed again when it is first asked for: a machine that lost power may
-have left the name without the bytes. Several mirrors may share a directory.
+where the mirror's user could not walk to. A file comes to be by a rename, once all of it is there and its hash is
+right. One that was there before this process started is hashed again when it is first asked for: a machine that lost
+power may have left the name without the bytes. Several mirrors may share a directory.
 """
 
 from __future__ import annotations
