@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import NoCapacityError
 from . import datagrams
+from .jail import package_files
 from .kernel import loader
 from .kernelspec import TemplateSpec
 from .waiting import receive, writable
@@ -61,7 +62,7 @@ class Template:
             "TERM": "xterm-256color",
             "PATH": f"{bin_directory}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "DEBIAN_FRONTEND": "noninteractive",
-            **self.spec.env,
+            **_installing_into(self.spec.python), **package_files.ENVIRONMENT, **self.spec.env,
         }  # fmt: skip
 
     async def start(self) -> None:
@@ -153,6 +154,12 @@ class Template:
             if self._process.returncode is None:
                 self._process.kill()
                 await self._process.wait()
+
+
+def _installing_into(python: str) -> dict[str, str]:
+    """Which environment uv installs into: the kernel's, as pip does."""
+    prefix = Path(python).parent.parent
+    return {"VIRTUAL_ENV": str(prefix)} if (prefix / "pyvenv.cfg").is_file() else {"UV_SYSTEM_PYTHON": "1"}
 
 
 def _seen(ready: asyncio.Future[dict[str, Any]]) -> None:

@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import package_files
+
 COPIED_FROM_ETC = (
     "adduser.conf", "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debconf.conf",
     "debian_version", "default/locale", "deluser.conf", "dpkg", "fontconfig", "fonts", "gai.conf", "host.conf",
@@ -23,7 +25,8 @@ CERTIFICATES = "ssl"
 """Copied without its ``private`` directory."""
 DIRECTORIES = (
     "boot", "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr",
-    "var/cache", "var/lib", "var/lib/dpkg", "var/log", "var/mail", "var/spool", "var/tmp", "workspace",
+    "var/cache", "var/cache/apt/archives/partial", "var/lib", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/log",
+    "var/log/apt", "var/mail", "var/spool", "var/tmp", "workspace",
 )  # fmt: skip
 MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 USERS = """\
@@ -87,12 +90,12 @@ def _compose_etc(etc: Path) -> None:
         "group": GROUPS,
         "hosts": HOSTS,
         "hostname": "sandbox\n",
-        "resolv.conf": "nameserver 127.0.0.53\noptions timeout:5 attempts:1\n",
         "shadow": "root:*:::::::\n",
         "gshadow": "root:*::\n",
     }
     for name, text in written.items():
         (etc / name).write_text(text)
+    package_files.write(etc)
     (etc / "profile.d").mkdir(exist_ok=True)
     (etc / "profile.d" / "podflare-nb.sh").write_text(LOGIN_PATH)
     os.chmod(etc / "shadow", 0o600)  # noqa: PTH101 - Path.chmod follows, as this does; kept beside the line below

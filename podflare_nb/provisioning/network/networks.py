@@ -90,13 +90,7 @@ class Networks:
                 attendant.tell({"op": "close", "network": network.id})
 
     def _all_for_gateway(self) -> Iterator[Order]:
-        reach = self._config.reach if self.router is None else self.router.reach
-        own = reach.own or links.look_around().addresses
-        body = {
-            "op": "configure", "uid": self._uids[0], "own_addresses": [str(address) for address in own],
-            "private_networks": [str(each) for each in reach.private],
-            "public_networks": [str(each) for each in reach.public],
-        }  # fmt: skip
+        body = {"op": "configure", "uid": self._uids[0], **self._reach()}
         if self.router is None:
             yield Order(body)
         else:
@@ -106,9 +100,19 @@ class Networks:
     def _all_for_mirror(self) -> Iterator[Order]:
         yield Order({
             "op": "configure", "uid": self._uids[1], "config": self._config.packages,
-            "cache": str(self._work.parent / "packages"),
+            "cache": str(self._work.parent / "packages"), **self._reach(),
         })  # fmt: skip
         yield from self._all(SandboxNetwork.for_mirror)
+
+    def _reach(self) -> dict[str, list[str]]:
+        """What an attendant is told of addresses."""
+        reach = self._config.reach if self.router is None else self.router.reach
+        own = reach.own or links.look_around().addresses
+        return {
+            "own_addresses": [str(address) for address in own],
+            "private_networks": [str(each) for each in reach.private],
+            "public_networks": [str(each) for each in reach.public],
+        }
 
     def _all(self, order_of: Any) -> Iterator[Order]:
         for network in list(self._networks.values()):
