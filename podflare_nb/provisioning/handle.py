@@ -32,7 +32,8 @@ class Usage:
 
 NetworkRecord = Mapping[str, Any]
 """A connection that a sandbox made, or was refused: ``verdict`` (allowed, refused), ``protocol``, ``host``, ``port``,
-``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused)."""
+``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused). With the verdict ``untold`` a ``count`` of those
+that came too fast to be told."""
 
 
 class FamilyNetwork:
