@@ -6,7 +6,8 @@ privileges, for good, before the first sandbox's listener arrives. It ends when 
 
 Datagrams that come: ``configure`` first (``cache``: directory; ``config``: the operator's file or null; ``uid``: the id
 to become; ``public_networks``, ``private_networks`` and ``own_addresses`` as the gateway gets them), then ``open``
-(``network``, ``egress``; the listener as its one descriptor), ``egress`` and ``close``. That go: ``ready`` or ``failed`` (``error``), then what ``reports`` tells.
+(``network``, ``egress``; the listener as its one descriptor), ``egress`` and ``close``. That go: ``ready`` or
+``failed`` (``error``), then what ``reports`` tells.
 """
 
 from __future__ import annotations
