@@ -33,12 +33,14 @@ from .provisioning import kernelspec
 from .provisioning.client import Supervisor
 from .provisioning.jail import layers
 from .provisioning.kernelspec import TemplateSpec
+from .provisioning.network.config import NetworkConfig
 from .provisioning.reserve import Reserve
 from .sandboxes.branches import Admit, Branches
 from .sandboxes.execution import ExecutionObserver
 from .sandboxes.manager import SandboxManager
+from .sandboxes.network_audit import NetworkAudit
 from .sandboxes.sandbox import Sandbox
-from .sandboxes.settings import SandboxSettings
+from .sandboxes.settings import NetworkSettings, SandboxSettings
 from .storage.database import Database
 from .storage.keys import ApiKeyRecords
 from .storage.lock import DataLock
@@ -84,6 +86,12 @@ class PodflareApp(ExtensionApp):
     ).tag(config=True)
     default_template = Unicode(help="The template of a sandbox that names none.").tag(config=True)
     default_model = Unicode(help="The model of a turn that names none, as provider:name.").tag(config=True)
+    egress = Unicode(
+        "true", help="What sandboxes reach that ask for nothing else: true, false, or rules with commas between them."
+    ).tag(config=True)
+    egress_private = List(Unicode(), help="Private ranges that tenants may name in egress rules.").tag(config=True)
+    egress_public = List(Unicode(), help="Reserved ranges that count as public here.").tag(config=True)
+    packages = Unicode(help="A TOML file of package indexes. Default: what this machine uses.").tag(config=True)
     eager = Bool(default_value=False, help="Start kernels with the server, not when somebody first asks for one.").tag(
         config=True
     )
@@ -100,6 +108,7 @@ class PodflareApp(ExtensionApp):
             default_template=self.default_template or None,
             default_model=self.default_model or None,
             pool_size=pool_size_of(),
+            network=NetworkConfig.written(self.egress, self.egress_public, self.egress_private, self.packages),
         )
 
     def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
@@ -174,10 +183,16 @@ async def start_services(
         templates=templates,
         default_template=choose_template(config.default_template, templates),
         max_live_per_tenant=MOST_LIVE,
+        network=NetworkSettings(config.network.egress, config.network.reach, isolated=config.isolation != "none"),
     )
     found = await asyncio.to_thread(layers.probe)
     layers.require(found, config.isolation)
-    supervisor = await stack.enter_async_context(await Supervisor.start(templates.values(), isolation=config.isolation))
+    supervisor = await stack.enter_async_context(
+        await Supervisor.start(templates.values(), isolation=config.isolation, network=config.network)
+    )
+    audit = NetworkAudit(config.data_dir, utc_now)
+    stack.callback(audit.close)
+    supervisor.audit(audit.write)
     kernels = await stack.enter_async_context(Reserve(supervisor, templates))
     transcripts = await stack.enter_async_context(TranscriptStore(config.data_dir / "transcripts"))
     chat = await stack.enter_async_context(ChatService(model=config.default_model))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InvalidArgumentError
 from .provisioning.client import Isolation
+from .provisioning.network.config import NetworkConfig
 
 NAME = "podflare_nb"
 
@@ -28,6 +29,7 @@ class ServiceConfig:
     default_template: str | None = None
     default_model: str | None = None
     pool_size: int | None = None
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
 
 def pool_size_of(env: Mapping[str, str] = os.environ) -> int | None:

@@ -21,6 +21,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
+from ..protocol.egress import Egress
 from .branch_tools import tools_with_branches
 from .failures import explain
 from .history import PastTurn
@@ -28,7 +29,7 @@ from .limits import TurnLimits
 from .messages import keep_native, messages_of
 from .models import ModelChoice
 from .ports import Workspace
-from .prompt import ALTERNATIVES, SYSTEM_PROMPT
+from .prompt import ALTERNATIVES, SYSTEM_PROMPT, network
 from .providers import open_model
 from .tools import ToolContext, tools
 from .turn import Ending, Usage
@@ -50,7 +51,7 @@ class ModelAgent:
     message: str
     earlier: tuple[PastTurn, ...]
     workspace: Workspace
-    egress: bool
+    egress: Egress
     branches: TurnBranches | None
     max_steps: int
     max_tokens: int | None
@@ -61,7 +62,7 @@ class ModelAgent:
         agent = Agent(
             self.model,
             name="podflare_nb",
-            instructions=SYSTEM_PROMPT if self.branches is None else SYSTEM_PROMPT + ALTERNATIVES,
+            instructions=SYSTEM_PROMPT + network(self.egress) + (ALTERNATIVES if self.branches is not None else ""),
             deps_type=ToolContext,
             tools=tools() if self.branches is None else tools_with_branches(),
             retries={"tools": _INVALID_CALLS, "output": 1},

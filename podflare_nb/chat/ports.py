@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..protocol.egress import Egress
 from ..protocol.provenance import Model
 from ..protocol.states import CellRole, TurnStatus
 from ..sandboxes.execution import Execution, ExecutionRequest
@@ -68,8 +69,8 @@ class Sandbox(Protocol):
         ...
 
     @property
-    def egress(self) -> bool:
-        """Whether it has a network."""
+    def egress(self) -> Egress:
+        """What it may reach."""
         ...
 
     async def execute(self, request: ExecutionRequest) -> Execution:

@@ -19,6 +19,7 @@ from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.messages import UserContent
 
 from ..errors import ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError, TooLargeError
+from ..protocol.egress import Egress
 from ..protocol.observation import Observed, shorten
 from ..protocol.states import Language
 from .branch import Branch
@@ -45,7 +46,7 @@ class ToolContext:
     workspace: Workspace
     branches: TurnBranches | None
     sees_images: bool
-    egress: bool
+    egress: Egress
     result_characters: int
 
 
@@ -111,7 +112,7 @@ async def install_packages(
             raise ToolFailed(f"{package!r} is not the name of a package; options and addresses are not taken.")
     if not packages:
         raise ToolFailed("Name at least one package.")
-    if not ctx.deps.egress:
+    if ctx.deps.egress.mode == "off":
         raise ToolFailed(_NO_NETWORK.format(packages=", ".join(packages)))
     wanted = " ".join(shlex.quote(package.strip()) for package in packages)
     return await run_cell(ctx, f"%pip install --quiet --disable-pip-version-check {wanted}", "python")

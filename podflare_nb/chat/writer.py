@@ -229,10 +229,11 @@ class TurnWriter:
                 observation.add(output)
                 self.turn.log.append("cell-output", {"cell_id": cell_id, "output": output})
             result = await execution.result()
-            for notice in execution.notices:
+            notices = (*execution.notices, *execution.refusals)
+            for notice in notices:
                 told = {"code": notice.code, "message": notice.message, "cell_id": cell_id}
                 self.turn.log.append("notice", told)
-            observed = observation.finish(result, [notice.message for notice in execution.notices])
+            observed = observation.finish(result, [notice.message for notice in notices])
             request = execution.request
             call_id = request.provenance.tool_call_id or cell_id
             name = branch.name if branch else None

@@ -17,6 +17,7 @@ import typer
 from ..config import ServiceConfig, default_data_dir
 from ..errors import ConflictError, InvalidArgumentError
 from ..provisioning.client import Isolation
+from ..provisioning.network.config import NetworkConfig
 from . import options, running_service
 
 DEFAULT_PORT = 8888
@@ -40,6 +41,23 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
     template_dir: Annotated[
         list[Path] | None, typer.Option(help="A directory of kernelspecs to take templates from, too; repeatable.")
     ] = None,
+    egress: Annotated[
+        str,
+        typer.Option(
+            metavar="true|false|RULES",
+            help="What sandboxes reach that ask for nothing else: true is the public internet; or rules, with commas: "
+            "files.example.org,*.example.com:443",
+        ),
+    ] = "true",
+    egress_private: Annotated[
+        list[str] | None, typer.Option(help="A private range that tenants may name in egress rules; repeatable.")
+    ] = None,
+    egress_public: Annotated[
+        list[str] | None, typer.Option(help="A reserved range that counts as public here; repeatable.")
+    ] = None,
+    packages: Annotated[
+        Path | None, typer.Option(help="A TOML file of package indexes. Default: what this machine uses.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what Jupyter's server does.")] = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the service until Ctrl-C or SIGTERM.
@@ -48,12 +66,15 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
     """
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     templates = tuple(_checked_template_dir(path) for path in template_dir or ())
+    network = NetworkConfig.written(
+        egress, egress_public or (), egress_private or (), str(_checked_file(packages)) if packages else ""
+    )
     _check_address(host, port)
     key = _prepare_key(directory, api_key)
     # Here, not above: Jupyter's server takes most of a second to import, and a refusal should not wait for it.
     from .server import run_server  # noqa: PLC0415
 
-    config = ServiceConfig(data_dir=directory, isolation=isolation, template_dirs=templates)
+    config = ServiceConfig(data_dir=directory, isolation=isolation, template_dirs=templates, network=network)
     return run_server(config, host=host, port=port, api_key=key, verbose=verbose)
 
 
@@ -71,6 +92,12 @@ def _checked_template_dir(path: Path) -> Path:
         raise InvalidArgumentError(
             f"--template-dir {path} is not a directory; it must hold <name>/kernel.json for each template."
         )
+    return path.absolute()
+
+
+def _checked_file(path: Path) -> Path:
+    if not path.is_file():
+        raise InvalidArgumentError(f"--packages {path} is not a file.")
     return path.absolute()
 
 

@@ -25,6 +25,7 @@ from ..app import PodflareApp
 from ..config import ServiceConfig, kernelspec_dirs
 from ..errors import PodflareError
 from ..handlers.base import UnknownRouteHandler
+from ..protocol.egress import Egress
 from ..tenants.authorizer import TenantAuthorizer
 from ..tenants.channels import SharedChannels
 from ..tenants.identity import TenantIdentityProvider
@@ -170,9 +171,18 @@ def settings(config: ServiceConfig, *, host: str, port: int, verbose: bool) -> C
             "data_dir": str(config.data_dir),
             "isolation": config.isolation,
             "template_dirs": [str(path) for path in config.template_dirs],
+            "egress": written_egress(config.network.egress),
+            "egress_private": [str(each) for each in config.network.private],
+            "egress_public": [str(each) for each in config.network.public],
+            "packages": config.network.packages or "",
             "eager": True,
         },
     })  # fmt: skip
+
+
+def written_egress(egress: Egress) -> str:
+    """A policy as the setting has it."""
+    return {"internet": "true", "off": "false"}.get(egress.mode, ",".join(map(str, egress.rules)))
 
 
 def welcome(url: str, api_key: str) -> str:

@@ -93,7 +93,7 @@ class ChatHandler(TurnStreamHandler):
         )
         turn = services.chat.start(sandbox, transcript, request, self.who.principal)
         if sandbox.title is None and (title := title_of(message.message)) is not None:
-            services.sandboxes.update(self.who.tenant.id, sandbox_id, title=title)
+            await services.sandboxes.update(self.who.tenant.id, sandbox_id, title=title)
         await self.follow(turn, dialect)
 
 

@@ -40,5 +40,5 @@ class RecordHandler(PodflareHandler):
             raise NoCapacityError("The message could not be recorded: the disk of the service is full. Send it again.")
         sandbox.was_used()
         if sandbox.title is None and role == "user" and (title := title_of(said.message)) is not None:
-            services.sandboxes.update(self.who.tenant.id, sandbox_id, title=title)
+            await services.sandboxes.update(self.who.tenant.id, sandbox_id, title=title)
         await self.answer(RecordedCell(cell_id=cell_id), 201)

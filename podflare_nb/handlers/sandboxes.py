@@ -9,7 +9,7 @@ from tornado import web
 
 from ..errors import ForbiddenError, InvalidArgumentError
 from ..protocol.requests import CreateSandbox, PatchSandbox
-from ..protocol.responses import ForkedFrom, SandboxEnd, SandboxInfo, SandboxLimits, SandboxPage
+from ..protocol.responses import EgressRules, ForkedFrom, SandboxEnd, SandboxInfo, SandboxLimits, SandboxPage
 from ..sandboxes import endings
 from ..sandboxes.creation import CreateSpec, find_template
 from ..sandboxes.sandbox import Sandbox
@@ -50,7 +50,7 @@ class SandboxesHandler(OnceHandler):
         """Create a sandbox from a template; it is ready when this answers."""
         request = self.read(CreateSandbox)
         services = await self.services()
-        spec = CreateSpec(**request.model_dump(exclude_none=True))
+        spec = CreateSpec(**request.model_dump(exclude_none=True, exclude={"egress"}), egress=request.egress)
         await self.answer_once(lambda: self._create(services, spec))
 
     async def _create(self, services: Services, spec: CreateSpec) -> SandboxInfo:
@@ -90,13 +90,17 @@ class SandboxHandler(PodflareHandler):
     @web.authenticated
     @authorized("write", resource="podflare_nb:sandboxes")
     async def patch(self, sandbox_id: str) -> None:
-        """Change timeouts and labels of a live sandbox."""
+        """Change timeouts, labels and egress of a live sandbox."""
         request = self.read(PatchSandbox)
-        given: dict[str, Any] = request.model_dump(exclude_none=True)
-        if not given:
-            raise InvalidArgumentError("Nothing to change: give timeout_seconds, idle_timeout_seconds or labels.")
+        given: dict[str, Any] = request.model_dump(exclude_none=True, exclude={"egress"})
+        if not given and request.egress is None:
+            raise InvalidArgumentError(
+                "Nothing to change: give timeout_seconds, idle_timeout_seconds, labels or egress."
+            )
         services = await self.services()
-        await self.answer(info_of(services.sandboxes.update(self.who.tenant.id, sandbox_id, **given)))
+        tenant_id = self.who.tenant.id
+        sandbox = await services.sandboxes.update(tenant_id, sandbox_id, **given, egress=request.egress)
+        await self.answer(info_of(sandbox))
 
     @web.authenticated
     @authorized("write", resource="podflare_nb:sandboxes")
@@ -142,13 +146,19 @@ def info_of(sandbox: Sandbox) -> SandboxInfo:
             disk_mib=sandbox.limits.disk_mib,
         ),
         kernel_id=sandbox.kernel_id,
-        egress=sandbox.egress,
+        egress=egress_of(sandbox),
         end=SandboxEnd(reason=end.reason, message=end.message, at=end.at) if end else None,
         title=sandbox.title,
         forked_from=ForkedFrom(sandbox_id=origin.parent_id, turn_id=origin.turn_id, at=origin.at) if origin else None,
         merged_into=end.merged_into if end else None,
         checkpoints=sandbox.checkpoints.most,
     )
+
+
+def egress_of(sandbox: Sandbox) -> bool | EgressRules:
+    """Show what it may reach."""
+    shown = sandbox.egress.to_json()
+    return shown if isinstance(shown, bool) else EgressRules(**shown)
 
 
 def info_of_record(record: SandboxRecord) -> SandboxInfo:

@@ -94,6 +94,23 @@ class NoticeEvent(StreamEvent):
     data: Notice
 
 
+class RefusedConnection(Response):
+    """A connection that the sandbox's egress policy refused. ``reason``: a sentence."""
+
+    verdict: Literal["refused"]
+    protocol: str
+    host: str
+    port: int | None
+    reason: str | None
+
+
+class NetworkEvent(StreamEvent):
+    """Why something could not be reached, told while the code runs that tried."""
+
+    type: Literal["network"]
+    data: RefusedConnection
+
+
 class ExitEvent(StreamEvent):
     """The end. ``data``: 0, 1 for an exception, n of ``sys.exit(n)``, bash's own, 124 timeout, 130 interrupted,
     137 died. ``turn_id`` where checkpoints are kept, or the call named one."""
@@ -109,6 +126,6 @@ class ExitEvent(StreamEvent):
 
 
 ExecEvent = Annotated[
-    StdoutEvent | StderrEvent | ResultEvent | DisplayEvent | ErrorEvent | NoticeEvent | ExitEvent,
+    StdoutEvent | StderrEvent | ResultEvent | DisplayEvent | ErrorEvent | NoticeEvent | NetworkEvent | ExitEvent,
     Field(discriminator="type"),
 ]

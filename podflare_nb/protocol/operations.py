@@ -218,12 +218,16 @@ SANDBOX_CALLS = (
         (told(responses.SandboxInfo, headers=(ETAG,)),), (404,), cached=True,
     ),
     Operation(
-        "patch", SANDBOX, "updateSandbox", "sandboxes", "Change times and labels",
-        (told(responses.SandboxInfo, "The sandbox as it is now."),), (400, 413, *ENDED), requests.PatchSandbox,
+        "patch", SANDBOX, "updateSandbox", "sandboxes", "Change times, labels and egress",
+        (told(responses.SandboxInfo, "The sandbox as it is now."),), (*CHANGE, *ENDED), requests.PatchSandbox,
     ),
     Operation(
         "delete", SANDBOX, "closeSandbox", "sandboxes", "End a sandbox; nothing of it is left when this answers",
         (NOTHING,), ENDED,
+    ),
+    Operation(
+        "get", SANDBOX + "/network", "getNetwork", "sandboxes", "What it may reach, and the last connections",
+        (told(responses.NetworkInfo, headers=(ETAG,)),), ENDED, cached=True,
     ),
     Operation(
         "post", SANDBOX + "/exec", "exec", "executions", "Run code, and follow it", (EXEC_STREAM,),

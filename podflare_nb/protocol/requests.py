@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidArgumentError, TooLargeError
+from .egress import MAX_RULE_CHARACTERS, MAX_RULES, Egress
 from .states import Language, Speaker
 
 MAX_CODE_BYTES = 1 << 20
@@ -43,6 +44,30 @@ Message = Annotated[
     ),
 ]
 ModelName = Annotated[str | None, Field(max_length=200, pattern=r"^[^:]+:.+$", description="a string 'provider:name'")]
+EGRESS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "boolean"},
+        {
+            "type": "object",
+            "properties": {
+                "allow": {
+                    "type": "array",
+                    "maxItems": MAX_RULES,
+                    "items": {"type": "string", "minLength": 1, "maxLength": MAX_RULE_CHARACTERS},
+                }
+            },
+            "required": ["allow"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+EgressPolicy = Annotated[
+    Any,
+    PlainValidator(lambda value: None if value is None else Egress.from_json(value)),
+    WithJsonSchema(EGRESS_SCHEMA),
+    Field(description='true, false or an object {"allow": [rules]}'),
+]
 
 
 class Request(BaseModel):
@@ -62,7 +87,7 @@ class CreateSandbox(Request):
     )
     rootfs_gb: Annotated[int | None, Field(ge=1, le=64, description="a whole number of GiB from 1 to 64")] = None
     persistent: Annotated[bool | None, Field(description="true or false")] = None
-    egress: Annotated[bool | None, Field(description="true or false")] = None
+    egress: EgressPolicy = None
     labels: Labels = None
     checkpoints: Annotated[
         int | None, Field(ge=0, le=MAX_CHECKPOINTS, description="a whole number of turns from 0 to 100")
@@ -77,11 +102,13 @@ class CreateSandbox(Request):
 
 
 class PatchSandbox(Request):
-    """``PATCH /v1/sandboxes/{id}``. ``labels`` replaces all labels; times count from the sandbox's creation."""
+    """``PATCH /v1/sandboxes/{id}``. ``labels`` replaces all labels; times count from the sandbox's creation; ``egress``
+    is that of all branches of its family."""
 
     timeout_seconds: Seconds = None
     idle_timeout_seconds: Seconds = None
     labels: Labels = None
+    egress: EgressPolicy = None
 
 
 class Exec(Request):

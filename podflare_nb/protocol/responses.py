@@ -59,6 +59,12 @@ class ForkedFrom(Response):
     at: datetime
 
 
+class EgressRules(Response):
+    """What a sandbox may reach: names, ``*.`` names, addresses and ranges, each with ``:port`` or without."""
+
+    allow: list[str]
+
+
 class SandboxInfo(Response):
     """A sandbox. ``expires_at``: the end of its lifetime; ``title``: its first chat message, in short.
 
@@ -76,7 +82,7 @@ class SandboxInfo(Response):
     labels: dict[str, str]
     limits: SandboxLimits
     kernel_id: str | None
-    egress: bool = False
+    egress: bool | EgressRules = False
     end: SandboxEnd | None = None
     title: str | None = None
     forked_from: ForkedFrom | None = None
@@ -89,6 +95,34 @@ class SandboxPage(Response):
 
     sandboxes: list[SandboxInfo]
     next_cursor: str | None
+
+
+class NetworkConnection(Response):
+    """A connection that a sandbox made, or was refused. Bytes."""
+
+    at: datetime
+    verdict: Literal["allowed", "refused"]
+    protocol: str
+    host: str
+    port: int | None
+    sent: int
+    received: int
+    reason: str | None
+
+
+class NetworkInfo(Response):
+    """``GET /v1/sandboxes/{id}/network``: of the sandbox and all branches of its family.
+
+    ``sent_bytes`` and ``received_bytes`` since it began; counts and ``connections`` (the last 1000, the newest last) as
+    far as this sandbox has lived.
+    """
+
+    egress: bool | EgressRules
+    sent_bytes: int | None
+    received_bytes: int | None
+    allowed: int
+    refused: int
+    connections: list[NetworkConnection]
 
 
 class ForkResult(Response):

@@ -19,11 +19,11 @@ from typing import Any, Literal, Self
 from .. import errors
 from ..protocol.egress import Egress
 from . import datagrams
-from .client_kernels import HeldKernels
+from .client_kernels import Audit, HeldKernels
 from .handle import KernelHandle
 from .kernelspec import TemplateSpec
 from .limits import Limits
-from .network.networks import NetworkConfig
+from .network.config import NetworkConfig
 from .supervisor_link import SupervisorLink
 from .waiting import receive
 
@@ -50,6 +50,10 @@ class Supervisor:
     def lost(self) -> asyncio.Future[None]:
         """Resolves when it has ended."""
         return self._link.lost
+
+    def audit(self, audit: Audit) -> None:
+        """Tell this of every connection of every sandbox from now on."""
+        self._held.audit = audit
 
     @classmethod
     async def start(  # noqa: PLR0913 - what an operator may say

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,6 +19,7 @@ from .handle import (
     Fork,
     ForkWarning,
     KernelHandle,
+    NetworkRecord,
     SleepingKernel,
     TerminalCommand,
     TerminalHandle,
@@ -29,6 +30,7 @@ from .kernel_exit import KernelExit
 from .limits import Limits
 from .supervisor_link import LOST, LostError, SupervisorLink
 
+Audit = Callable[[FamilyNetwork, Sequence[NetworkRecord]], None]
 MAX_DOCUMENT_BYTES = 4 << 20
 OTHER_FAMILY = "Only forks of one another can be compared."
 
@@ -172,6 +174,8 @@ class HeldKernels:
         self._kernels: dict[str, Kernel | Checkpoint] = {}
         self._networks: WeakValueDictionary[str, FamilyNetwork] = WeakValueDictionary()
         self.terminals = HeldTerminals()
+        self.audit: Audit = lambda *_: None
+        """Is told of every connection of every family."""
 
     def __len__(self) -> int:
         return len(self._kernels)
@@ -215,6 +219,7 @@ class HeldKernels:
             return
         if body["event"] == "network":
             if (network := self._networks.get(body["family"])) is not None:
+                self.audit(network, body["records"])
                 network.hear(body["records"])
             return
         kernel = self._kernels.get(body["kernel_id"])

@@ -40,6 +40,8 @@ class FamilyNetwork:
 
     def __init__(self, egress: Egress) -> None:
         self.egress = egress
+        self.label: dict[str, str] = {}
+        """For the audit: which sandbox it began with, and whose."""
         self.listeners: set[Callable[[Sequence[NetworkRecord]], None]] = set()
 
     def __repr__(self) -> str:

@@ -37,7 +37,8 @@ from .jail.disk import DiskStore
 from .jail.user_namespace import IdSlots
 from .jails import JailWorkshop
 from .kernelspec import TemplateSpec
-from .network.networks import NetworkConfig, Networks
+from .network.config import NetworkConfig
+from .network.networks import Networks
 from .supervisor_socket import SOCKET
 
 PREFIX = "s-"

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import InvalidArgumentError, NotFoundError
+from ..protocol.egress import Egress
 from ..provisioning.kernelspec import TemplateSpec
 from ..provisioning.limits import Limits
-from .settings import SandboxSettings
+from .settings import NetworkSettings, SandboxSettings
 
 MIN_MEMORY_MIB = 64
 MIN_DISK_MIB = 16
@@ -26,7 +27,7 @@ class CreateSpec:
     ram_mib: int | None = None
     rootfs_gb: float | None = None
     persistent: bool = False
-    egress: bool = False
+    egress: Egress | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     checkpoints: int = 0
@@ -43,14 +44,12 @@ class CreatePlan:
     labels: Mapping[str, str]
     env: Mapping[str, str]
     checkpoints: int
+    egress: Egress | None = None
+    """None: as the template has it, so that a network made in advance fits."""
 
 
 def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
     """Make the plan. Raises NotFoundError for an unknown template, InvalidArgumentError for what cannot be had."""
-    if spec.egress:
-        raise InvalidArgumentError(
-            "egress is not available in this version: networks are off. Create the sandbox without it."
-        )
     if spec.persistent:
         raise InvalidArgumentError(
             "persistent sandboxes are not available in this version: files end with the sandbox. "
@@ -66,8 +65,28 @@ def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
         raise InvalidArgumentError(
             f"checkpoints need a kernel that can fork; {template.name} is {template.language}. Create it without them."
         )
+    egress = spec.egress
+    if egress is not None:
+        check_egress(egress, settings.network)
+        if egress == (template.network or settings.network.default) or not settings.network.isolated:
+            egress = None
     limits = _limits(spec, template, settings)
-    return CreatePlan(template.name, timeout, idle, limits, spec.labels, spec.env, spec.checkpoints)
+    return CreatePlan(template.name, timeout, idle, limits, spec.labels, spec.env, spec.checkpoints, egress)
+
+
+def check_egress(egress: Egress, network: NetworkSettings) -> None:
+    """Refuse a policy that cannot be had. Raises InvalidArgumentError."""
+    if not network.isolated and egress.mode != "internet":
+        raise InvalidArgumentError(
+            "egress cannot be limited here: the service runs without isolation (--isolation none), and code has the "
+            "host's own network."
+        )
+    if (rule := network.reach.refused_rule(egress)) is not None:
+        raise InvalidArgumentError(
+            f"egress.allow has '{rule}', which is no public address. Private ranges can be named only where the "
+            "operator opens them (--egress-private).",
+            rule=str(rule),
+        )
 
 
 def find_template(name: str | None, settings: SandboxSettings) -> TemplateSpec:

@@ -65,6 +65,8 @@ class EventEncoder:
             return self._error(output, ts)
         if kind == "clear_output":
             return []
+        if kind == "network":
+            return [self._event("network", {k: v for k, v in output.items() if k != "output_type"}, ts)]
         event = self._event("result" if kind == "execute_result" else "display", output["data"], ts)
         event["metadata"] = output["metadata"]
         if kind == "execute_result":

@@ -21,11 +21,14 @@ from ..protocol.states import ExecutionStatus, Language
 
 _UNPACKED = 16
 """Outputs that wait for their reader as they are; those behind them are packed."""
+_REFUSALS = 32
+"""Connections that were refused, of one execution: what is told of them."""
 _PIECES = 256
 """Pieces of one stream that wait before they are made one."""
 
 Output = dict[str, Any]
-"""An nbformat output, or ``{"output_type": "update_display_data", "data", "metadata", "transient"}``,
+"""An nbformat output, or ``{"output_type": "network", ...}`` (in ``Execution.stamped`` alone), or
+``{"output_type": "update_display_data", "data", "metadata", "transient"}``,
 or ``{"output_type": "clear_output", "wait": bool}``. ``transient`` holds display_id where the kernel gave one."""
 
 
@@ -115,6 +118,8 @@ class Execution:
         self.source = f"%%bash\n{request.code}" if request.language == "bash" else request.code
         self.notices: tuple[Notice, ...] = ()
         """Complete when the first output comes or the run ends."""
+        self.refusals: list[Notice] = []
+        """Of connections, while it ran."""
         self.begun = 0
         self.ended = 0
         """When the kernel was given it, and when it ended, in milliseconds since the epoch; 0: not yet."""
@@ -144,7 +149,8 @@ class Execution:
     async def outputs(self) -> AsyncIterator[Output]:
         """The outputs as they come; ends with the run."""
         async for _, output in self.stamped():
-            yield output
+            if output["output_type"] != "network":
+                yield output
 
     async def stamped(self) -> AsyncIterator[tuple[int, Output]]:
         """The outputs, each with the time of its arrival in milliseconds since the epoch.
@@ -181,6 +187,13 @@ class Execution:
             # Parsed, it would take many times its size: nested lists most of all.
             pending.append((stamp, to_json(output), []))
         self._wake()
+
+    def refused_connection(self, notice: Notice) -> bool:
+        """For the executor: one of its connections was refused. False for one too many, or told before."""
+        if len(self.refusals) >= _REFUSALS or notice in self.refusals:
+            return False
+        self.refusals.append(notice)
+        return True
 
     def finish(self, stamp: int, result: ExecutionResult) -> None:
         """For the executor: the end."""

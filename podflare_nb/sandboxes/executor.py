@@ -15,6 +15,7 @@ from .activity import Activity
 from .execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Notice
 from .kernel_keeper import KernelKeeper
 from .messages import MalformedError, Received
+from .network_log import Connection
 from .outcome import DIED, INTERRUPTED
 from .outputs import OutputTally
 from .replay import Replay
@@ -101,6 +102,17 @@ class Executor:
             ended = ExecutionResult("died", DIED, None, message, state_preserved=False)
             execution.finish(_milliseconds(self._clock()), ended)
         self._visitors.close(message)
+
+    def network_refused(self, connection: Connection) -> None:
+        """What runs now was refused a connection, most likely: let its reader know why."""
+        if self._current is not None and self._current.refused_connection(connection.notice()):
+            stamp = _milliseconds(self._clock())
+            event = {
+                "output_type": "network", "verdict": connection.verdict, "protocol": connection.protocol,
+                "host": connection.host, "port": connection.port, "reason": connection.reason,
+            }  # fmt: skip
+            self.replay.output(event, stamp)
+            self._current.put(stamp, event)
 
     # What the keeper tells.
 

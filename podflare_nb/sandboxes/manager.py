@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..errors import InvalidArgumentError, NoCapacityError, NotFoundError
+from ..protocol.egress import Egress
 from ..protocol.states import EndReason
 from ..provisioning.handle import KernelHandle, KernelSource
 from ..storage.sandboxes import SandboxRecord, SandboxRecords
@@ -84,7 +85,9 @@ class SandboxManager:
         plan = creation.plan(spec, self._settings)
         self.places.take(tenant_id)
         try:
-            handle = await self._kernels.acquire(plan.template, limits=plan.limits, env=plan.env or None)
+            handle = await self._kernels.acquire(
+                plan.template, limits=plan.limits, env=plan.env or None, egress=plan.egress
+            )
             return await self._open(self._identity(tenant_id, plan.template), handle, plan)
         except BaseException:
             self.places.give_back(tenant_id)
@@ -128,7 +131,7 @@ class SandboxManager:
         """A tenant's sandboxes, newest first, as the book has them; ``live`` has the state of those that live."""
         return self._records.page(tenant_id, limit=limit, before=before, include_closed=include_closed)
 
-    def update(  # noqa: PLR0913 - what may be changed, by name
+    async def update(  # noqa: PLR0913 - what may be changed, by name
         self,
         tenant_id: str,
         sandbox_id: str,
@@ -137,10 +140,12 @@ class SandboxManager:
         idle_timeout_seconds: int | None = None,
         labels: Mapping[str, str] | None = None,
         title: str | None = None,
+        egress: Egress | None = None,
     ) -> Sandbox:
-        """Change what may change; None: as it is. ``timeout_seconds`` counts from the sandbox's creation.
+        """Change what may change; None: as it is. ``timeout_seconds`` counts from the sandbox's creation; ``egress``
+        is that of all branches of its family.
 
-        Raises InvalidArgumentError, and what ``get`` raises; then nothing is changed.
+        Raises InvalidArgumentError, NoCapacityError, and what ``get`` raises; then nothing is changed.
         """
         sandbox = self.get(tenant_id, sandbox_id)
         changes: dict[str, Any] = {}
@@ -160,6 +165,10 @@ class SandboxManager:
             changes["labels"] = dict(labels)
         if title is not None:
             changes["title"] = title
+        if egress is not None:
+            creation.check_egress(egress, self._settings.network)
+            if egress != sandbox.egress:
+                await sandbox.set_egress(egress)
         if changes:
             self._records.update(sandbox_id, **changes)
             for name, value in changes.items():

@@ -6,15 +6,16 @@ lifetime: ``manager`` makes and ends it, ``branches`` forks and merges it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 
 from ..errors import ConflictError
+from ..protocol.egress import Egress
 from ..protocol.states import EndReason, SandboxState
-from ..provisioning.handle import KernelHandle, KernelSource
+from ..provisioning.handle import FamilyNetwork, KernelHandle, KernelSource, NetworkRecord, Usage
 from ..provisioning.limits import Limits
 from . import endings, state
 from .activity import Activity
@@ -25,6 +26,7 @@ from .files import WorkspaceFiles
 from .guarded_observer import GuardedObserver
 from .kernel_keeper import KernelKeeper
 from .lineage import Origin
+from .network_log import NetworkLog
 from .settings import ExecutionSettings
 from .terminals import Terminals, TerminalService
 
@@ -70,8 +72,6 @@ class Surroundings:
 class Sandbox(AbstractAsyncContextManager["Sandbox"]):
     """A sandbox from its first kernel to its end. ``start`` it, and ``aclose`` it whatever happens."""
 
-    egress = False
-
     def __init__(  # noqa: PLR0913 - what a create asks for
         self,
         identity: SandboxIdentity,
@@ -104,6 +104,10 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
         self.terminals = Terminals(
             surroundings.terminals, lambda: self.kernel.handle, self._activity.was_used, surroundings.clock
         )
+        self.network_log = NetworkLog(surroundings.clock)
+        self._network: FamilyNetwork = handle.network
+        self._network.label.setdefault("sandbox_id", self.id)
+        self._network.label.setdefault("tenant_id", self.tenant_id)
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -119,6 +123,24 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
     def kernel_id(self) -> str:
         """Of the kernel it has now."""
         return self.kernel.handle.kernel_id
+
+    @property
+    def egress(self) -> Egress:
+        """What it may reach, with all branches of its family."""
+        return self._network.egress
+
+    async def set_egress(self, egress: Egress) -> None:
+        """Let it, and its family, reach this from now on. Raises NoCapacityError, ConflictError, NotFoundError."""
+        await self.kernel.handle.set_egress(egress)
+
+    async def usage(self) -> Usage:
+        """What it uses now."""
+        return await self.kernel.handle.usage()
+
+    def _heard_of_network(self, records: Sequence[NetworkRecord]) -> None:
+        for connection in self.network_log.hear(records):
+            if self._executor is not None:
+                self._executor.network_refused(connection)
 
     @property
     def expires_at(self) -> datetime:
@@ -147,6 +169,7 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
             new_id=surroundings.new_id,
             turn_ended=self._execution_turn_ended,
         )
+        self._network.listeners.add(self._heard_of_network)
         self.kernel.start(self._executor)
 
     async def execute(self, request: ExecutionRequest) -> Execution:
@@ -207,6 +230,7 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
         await asyncio.shield(self._closing)
 
     async def _close(self, end: End) -> None:
+        self._network.listeners.discard(self._heard_of_network)
         if self._executor is not None:
             self._executor.close(end.message, endings.over(self.id, end.reason, end.message, end.merged_into))
         await self.terminals.aclose(end.message)

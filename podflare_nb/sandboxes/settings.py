@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..protocol.egress import INTERNET, Egress
 from ..provisioning.kernelspec import TemplateSpec
+from ..provisioning.network.addresses import Reach
 from .outputs import OutputLimits
 
 
@@ -21,6 +23,15 @@ class ExecutionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """``default``: of sandboxes whose template says nothing; ``isolated``: whether they have networks of their own."""
+
+    default: Egress = INTERNET
+    reach: Reach = field(default_factory=Reach)
+    isolated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSettings:
     """What sandboxes there may be. A template's own times are the defaults; the maxima bound what a call asks for."""
 
@@ -31,3 +42,4 @@ class SandboxSettings:
     max_memory_mib: int = 64 * 1024
     max_disk_mib: int = 256 * 1024
     execution: ExecutionSettings = field(default_factory=ExecutionSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)

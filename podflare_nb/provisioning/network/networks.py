@@ -9,57 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...protocol.egress import INTERNET, OFF, Egress, Network, networks
+from ...protocol.egress import OFF, Egress
 from . import links
-from .addresses import Reach
 from .attendants import Attendant, Order
+from .config import NetworkConfig
 from .router import Router
-from .rules import ConnectionLimits
 from .sandbox_network import SandboxNetwork
 
 log = logging.getLogger(__name__)
 GATEWAY = "podflare_nb.provisioning.network.gateway"
 MIRROR = "podflare_nb.provisioning.network.mirror"
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """What the operator says of networks.
-
-    ``egress``: of sandboxes whose template says nothing; ``public`` and ``private``: see ``addresses.Reach``;
-    ``packages``: file that describes the package indexes, None for the host's own.
-    """
-
-    egress: Egress = INTERNET
-    public: tuple[Network, ...] = ()
-    private: tuple[Network, ...] = ()
-    packages: str | None = None
-    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
-
-    def to_json(self) -> dict[str, Any]:
-        """As it travels to the supervisor."""
-        return {
-            "egress": self.egress.to_json(), "public": [str(each) for each in self.public],
-            "private": [str(each) for each in self.private], "packages": self.packages,
-            "limits": [self.limits.at_once, self.limits.per_second, self.limits.burst],
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, body: dict[str, Any]) -> NetworkConfig:
-        """As it arrives there."""
-        return cls(
-            Egress.from_json(body["egress"]), networks(body["public"]), networks(body["private"]),
-            body["packages"], ConnectionLimits(*body["limits"]),
-        )  # fmt: skip
-
-    @property
-    def reach(self) -> Reach:
-        """Without the host's own addresses."""
-        return Reach(self.public, self.private)
 
 
 class Networks:

@@ -18,9 +18,10 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from ...protocol.egress import Network
 from . import links, namespaces, nftables
 from .addresses import Reach
+from .config import ConnectionLimits
 from .forwarding import SETTINGS, Forwarding, can_forward_6
 from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
-from .rules import TABLE, ConnectionLimits, host_rules, router_rules, sandbox_rules
+from .rules import TABLE, host_rules, router_rules, sandbox_rules
 
 SANDBOXES_4 = IPv4Network("198.18.0.0/15")
 """Sandboxes' addresses, seen by nobody but themselves and the router: a range for benchmarks (RFC 2544), so that no

@@ -17,12 +17,12 @@ address. An address that the host got after its start counts as its own in the t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from ...protocol.egress import Address, Network
 from . import nftables as nft
 from .addresses import NOT_PUBLIC_4, NOT_PUBLIC_6, Reach
+from .config import ConnectionLimits
 from .links import LOOPBACK_INDEX
 
 TABLE = "podflare_nb"
@@ -32,15 +32,6 @@ LOGGED_BYTES = 128
 LOGS_PER_SECOND, LOGS_AT_ONCE = 10, 50
 EARLY = -10
 """Before others' rules: what these drop is dropped, what they accept the others still see."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """Of one sandbox that reaches the internet directly: connections at once, new ones in a second, in a burst."""
-
-    at_once: int = 1024
-    per_second: int = 250
-    burst: int = 1000
 
 
 def sandbox_rules(reach: Reach) -> nft.Table:

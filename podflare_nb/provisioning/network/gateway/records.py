@@ -1,0 +1,133 @@
+"""What is told to the supervisor of connections: batched, bounded, and of each network at most so many a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+BATCH_SECONDS = 0.05
+BATCH_RECORDS = 100
+TRAFFIC_SECONDS = 1.0
+RECORDS_A_SECOND = 50.0
+BURST = 200.0
+MAX_WAITING = 5_000
+MAX_TEXT = 300
+
+Verdict = Literal["allowed", "refused"]
+Protocol = Literal["tcp", "udp", "icmp", "http", "https", "dns"]
+Send = Callable[[dict[str, Any]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """A connection that has ended, or one that was refused. ``sent``: bytes from the sandbox outwards."""
+
+    network: str
+    verdict: Verdict
+    protocol: Protocol
+    host: str
+    port: int
+    sent: int = 0
+    received: int = 0
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it travels."""
+        return {
+            "network": self.network, "verdict": self.verdict, "protocol": self.protocol,
+            "host": self.host[:MAX_TEXT], "port": self.port, "sent": self.sent, "received": self.received,
+            "reason": self.reason[:MAX_TEXT],
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """A token bucket."""
+
+    left: float
+    at: float
+
+    def take(self, now: float) -> bool:
+        self.left = min(BURST, self.left + (now - self.at) * RECORDS_A_SECOND)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class Records:
+    """``add`` at any time; ``run`` sends. ``send`` returns False when the socket is full: it is tried again."""
+
+    def __init__(self, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
+        self._send = send
+        self._clock = clock
+        self._waiting: list[ConnectionRecord] = []
+        self._dropped: Counter[str] = Counter()
+        self._allowances: dict[str, _Allowance] = {}
+        self._traffic: dict[str, list[int]] = {}
+        self._some = asyncio.Event()
+
+    def add(self, record: ConnectionRecord) -> None:
+        """Tell it, or count it as dropped if its network has said too much."""
+        now = self._clock()
+        allowance = self._allowances.setdefault(record.network, _Allowance(BURST, now))
+        if len(self._waiting) < MAX_WAITING and allowance.take(now):
+            self._waiting.append(record)
+        else:
+            self._dropped[record.network] += 1
+        self._some.set()
+
+    def lose(self, network: str) -> None:
+        """Something of this network ("": of all) was lost before it could be told."""
+        self._dropped[network] += 1
+        self._some.set()
+
+    def add_traffic(self, network: str, sent: int, received: int) -> None:
+        """Bytes that went through a proxy."""
+        both = self._traffic.setdefault(network, [0, 0])
+        both[0] += sent
+        both[1] += received
+        self._some.set()
+
+    def forget(self, network: str) -> None:
+        """It is closed: what it said already is still told."""
+        self._allowances.pop(network, None)
+
+    async def run(self) -> None:
+        """Send what there is, for good."""
+        told = self._clock() - TRAFFIC_SECONDS
+        while True:
+            await self._some.wait()
+            await asyncio.sleep(BATCH_SECONDS)
+            self._some.clear()
+            self._send_records()
+            if self._traffic and self._clock() - told >= TRAFFIC_SECONDS:
+                told = self._clock()
+                self._send_traffic()
+            if self._waiting or self._dropped or self._traffic:
+                self._some.set()
+
+    def _send_records(self) -> None:
+        while self._waiting or self._dropped:
+            batch = self._waiting[:BATCH_RECORDS]
+            dropped = dict(list(self._dropped.items())[:BATCH_RECORDS])
+            body = {"event": "connections", "records": [record.to_json() for record in batch], "dropped": dropped}
+            if not self._send(body):
+                return
+            del self._waiting[: len(batch)]
+            for network in dropped:
+                del self._dropped[network]
+
+    def _send_traffic(self) -> None:
+        networks = list(self._traffic)
+        for start in range(0, len(networks), BATCH_RECORDS):
+            part = networks[start : start + BATCH_RECORDS]
+            if not self._send({"event": "traffic", "networks": {network: self._traffic[network] for network in part}}):
+                return
+            for network in part:
+                del self._traffic[network]
