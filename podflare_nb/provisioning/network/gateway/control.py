@@ -16,13 +16,13 @@ from ....errors import PodflareError
 from ....protocol.egress import Address, Egress, address
 from ... import datagrams
 from ...waiting import receive
+from ..records import ConnectionRecord
 from .accepting import Acceptor
 from .client_connection import ClientConnection
 from .dns_listeners import UdpListener, serve_tcp
 from .ended_connections import ended_connections
 from .netlink_listener import NetlinkListener
 from .proxy import ProxyConnection
-from .records import ConnectionRecord
 from .refused_packets import refused_packets
 from .sandbox_network import SandboxNetwork, Surroundings
 
