@@ -7,11 +7,12 @@ import errno
 import os
 import secrets
 import signal
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import listening
 from .errands import Errand
 from .family_files import FamilyFiles
 from .jail import build, inside, user_namespace
@@ -22,6 +23,7 @@ from .jail.disk import Disk, DiskStore
 from .jail.plan import BRANCH_ROOT, JailPlan
 from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
+from .listening import Listener
 from .waiting import readable, reap
 
 
@@ -55,6 +57,8 @@ class Jail:
         self._lifeline = -1
         self.init_pidfd = -1
         self.userns = -1
+        self.network = -1
+        """Its network namespace: the host's own descriptor of it."""
         self.owner = -1
         self._disk: Disk | None = None
         self.plan: JailPlan
@@ -100,6 +104,7 @@ class Jail:
         self._init_pid = building.finish()
         self._lifeline = building.lifeline
         self.init_pidfd = os.pidfd_open(self._init_pid)
+        self.network = os.open(f"/proc/{self._init_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     @property
     def without(self) -> tuple[str, ...]:
@@ -114,6 +119,10 @@ class Jail:
         """The root of the branch that it was built with. By its pid 1, which sees itself in a directory of the jail's
         own; nothing on the way is any sandbox's to change."""
         return os.open(f"/proc/{self._init_pid}/root/../..{BRANCH_ROOT}/{FIRST}", os.O_PATH | os.O_CLOEXEC)
+
+    def listening(self, members: Iterable[int]) -> list[Listener]:
+        """What listens in its network; ``members``: processes among which the names are looked for."""
+        return listening.read(self._init_pid, members)
 
     def claim(self, pid: int) -> bool:
         """Note that a process is a member's. False if it is somebody else's already, or none of this jail's."""
@@ -161,6 +170,9 @@ class Jail:
             await reap(self._init_pid, self.init_pidfd)
             os.close(self.init_pidfd)
             os.close(self._lifeline)
+        if self.network >= 0:
+            os.close(self.network)
+            self.network = -1
         if self._disk is not None:
             self._disk.close()
         if self.userns >= 0:

@@ -25,6 +25,7 @@ from .files import WorkspaceFiles
 from .guarded_observer import GuardedObserver
 from .kernel_keeper import KernelKeeper
 from .lineage import Origin
+from .ports import Ports
 from .settings import ExecutionSettings
 from .terminals import Terminals, TerminalService
 
@@ -104,6 +105,7 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
         self.terminals = Terminals(
             surroundings.terminals, lambda: self.kernel.handle, self._activity.was_used, surroundings.clock
         )
+        self.ports = Ports(lambda: self.kernel.handle, lambda: surroundings.clock().timestamp())
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
 
