@@ -118,7 +118,7 @@ class Socket(websocket.WebSocketHandler):
 
     pinged = 0
 
-    def on_ping(self, data):
+    def on_ping(self, _data):
         self.pinged += 1
 
 
@@ -156,7 +156,8 @@ async def main(port):
         (r"/headers", Headers), (r"/socket", Socket), (r"/page", Page),
     ], websocket_max_message_size=64 * MIB).listen(port, "127.0.0.1")  # fmt: skip
     await asyncio.start_server(say_any_bytes, "::1", port + 1)
-    print("listening", flush=True)
+    sys.stdout.write("listening\n")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 
