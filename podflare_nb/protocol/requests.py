@@ -96,7 +96,8 @@ class CreateSandbox(Request):
         dict[VariableName, VariableValue] | None,
         Field(
             max_length=128,
-            description="an object of at most 128 strings, whose names are letters, digits and _",
+            description="an object of at most 128 strings, whose names are letters, digits and _, "
+            "and whose values have up to 32768 characters and no NUL",
         ),
     ] = None
 
@@ -200,6 +201,8 @@ def read(kind: type[R], body: bytes) -> R:
         raise _sentence(kind, error) from None
     if isinstance(request, Exec):
         _bounded("code", request.code, MAX_CODE_BYTES)
+        if request.language == "bash" and "\0" in request.code:
+            raise InvalidArgumentError("code has a NUL character, which a program of bash cannot have; leave it out.")
     elif isinstance(request, ChatMessage | Record):
         _bounded("message", request.message, MAX_MESSAGE_BYTES)
     return request
