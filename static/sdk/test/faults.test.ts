@@ -253,7 +253,8 @@ test("a tool makes one sandbox for calls at once, and another try after one that
   );
   assert.deepEqual(service.seen.at(-1)?.body.tool_call_id, "call_2");
   service.script.push(refused(410, "gone", {}, { reason: "idle_timeout" }));
-  assert.match((await tool.execute({ code: "3" })).text, /^No: gone\.\nCalling the tool again will not help/);
+  assert.match((await tool.execute({ code: "3" })).text, /^No: gone\. .* The next call starts a new sandbox\.$/);
+  assert.equal((await tool.execute({ code: "4" })).text, "so far");
   assert.throws(() => podflareRunCode({ model: "gpt-4o" }), InvalidArgumentError);
   await tool.close();
   assert.equal(service.seen.at(-1)?.method, "DELETE");
