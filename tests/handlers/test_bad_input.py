@@ -41,8 +41,8 @@ EXEC = [
     ({"code": "1", "model": "gpt"}, 400, "invalid_argument", ["provider:name"]),
     ({"code": "echo a\0b", "language": "bash"}, 400, "invalid_argument", ["NUL"]),
     ({"code": "1", "shell": "zsh"}, 400, "invalid_argument", ["no field 'shell'"]),
-    ({"code": "#" * ((1 << 20) + 1)}, 413, "too_large", ["1048577 bytes", "1 MiB"]),
-    ({"code": "ä" * (1 << 19) + "."}, 413, "too_large", ["1048577 bytes"]),
+    ({"code": "#" * ((4 << 20) + 1)}, 413, "too_large", ["4194305 bytes", "4 MiB"]),
+    ({"code": "ä" * (1 << 21) + "."}, 413, "too_large", ["4194305 bytes"]),
 ]
 CHAT = [
     ({}, 400, "invalid_argument", ["message is missing"]),

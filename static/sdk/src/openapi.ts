@@ -1066,7 +1066,7 @@ export interface components {
         };
         /** @description `POST /v1/sandboxes/{id}/exec`. */
         Exec: {
-            /** @description a string of program text, of at most 1 MiB */
+            /** @description a string of program text, of at most 4 MiB */
             code: string;
             /**
              * @description 'python' or 'bash'
