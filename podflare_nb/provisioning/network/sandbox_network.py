@@ -73,6 +73,8 @@ class SandboxNetwork:
 
     def set_egress(self, egress: Egress) -> None:
         """Let it reach this from now on. Raises NoCapacityError; then it is as before."""
+        if egress == self.egress:
+            return
         try:
             if egress.mode == "internet":
                 self._connect()
