@@ -12,7 +12,6 @@ import logging
 import socket
 from typing import Any
 
-from ....errors import PodflareError
 from ....protocol.egress import Address, Egress, address
 from ... import datagrams
 from ...waiting import receive
@@ -130,7 +129,7 @@ class Control:
                 datagram = await receive(self._sock)
                 try:
                     await self._do(datagram)
-                except (PodflareError, KeyError, TypeError, ValueError, OSError):
+                except Exception:
                     log.exception("The gateway does not understand %r", datagram.body.get("op"))
                 finally:
                     datagram.close_fds()
