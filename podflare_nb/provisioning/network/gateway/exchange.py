@@ -167,12 +167,13 @@ class Exchange:
         return int(names[b"content-length"]) if b"content-length" in names else None
 
     async def _pass_body(self) -> bool:
-        """Whether its end was told otherwise than by the connection's end."""
+        """Whether its end was told otherwise than by the connection's end, and nothing came after it."""
         while True:
             event = await self._next_from_origin()
             if isinstance(event, h11.EndOfMessage):
                 await self._client.send(self._below.send(h11.EndOfMessage()) or b"")
-                return self._above.their_state is h11.DONE and self._below.our_state is h11.DONE
+                ended = self._above.their_state is h11.DONE and self._below.our_state is h11.DONE
+                return ended and not self._above.trailing_data[0]
             await self._client.send(self._below.send(event) or b"")
 
     async def _splice_body(self, head: bytes, length: int) -> bool:

@@ -42,7 +42,7 @@ def _starting():
 
 
 @pytest.fixture
-def serve(world):
+def serve():
     """Start servers in threads; they end with the test."""
     with _starting() as start:
         yield start

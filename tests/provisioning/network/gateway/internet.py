@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from podflare_nb.provisioning.network import namespaces
 
 SECONDS = 30
+INTERNET, OFF = True, False
+"""Policies, by name."""
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1::34"
 OTHER_PUBLIC = "93.184.216.35"
 PRIVATE, METADATA, PRIVATE_6 = "10.1.2.3", "169.254.169.254", "fd12:3456::1"
@@ -28,6 +30,8 @@ HOSTS = f"""
 {PRIVATE} mixed.example.com
 {OTHER_PUBLIC} other.example.net
 {SHARED} shared.example.com
+{PUBLIC} both.example.net
+{OTHER_PUBLIC} both.example.net
 {DOCUMENTATION} documentation.example.com
 {PRIVATE_6} private6.example.com
 ::ffff:{PRIVATE} mapped.example.com
@@ -113,7 +117,11 @@ class Sandbox:
         """A blocking client socket, connected to the proxy (or DNS)."""
         sock = namespaces.open_socket(self.namespace, socket.AF_INET, socket.SOCK_STREAM)
         sock.settimeout(SECONDS)
-        sock.connect(("127.0.0.53", port))
+        try:
+            sock.connect(("127.0.0.53", port))
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def datagrams(self):

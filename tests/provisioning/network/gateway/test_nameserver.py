@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from .internet import OTHER_PUBLIC, PRIVATE, PUBLIC, PUBLIC_6, connected, exchange
+from .internet import INTERNET, OFF, OTHER_PUBLIC, PRIVATE, PUBLIC, PUBLIC_6, connected, exchange
 from .name_servers import LyingNameServer
 
 
@@ -45,7 +45,10 @@ def texts(answer):
 
 @pytest.mark.parametrize("tcp", [False, True])
 def test_allowed_names_have_their_public_addresses(gateway, names, tcp):
-    names.answers = {("web.example.com", "A"): [PUBLIC, PRIVATE, "127.0.0.1"], ("web.example.com", "AAAA"): [PUBLIC_6, "fd00::1"]}
+    names.answers = {
+        ("web.example.com", "A"): [PUBLIC, PRIVATE, "127.0.0.1"],
+        ("web.example.com", "AAAA"): [PUBLIC_6, "fd00::1"],
+    }
     sandbox = gateway.open({"allow": ["*.example.com:443", "files.example.org"]})
     assert texts(ask(sandbox, "web.example.com", tcp=tcp)) == [PUBLIC]
     assert texts(ask(sandbox, "WEB.example.com.", "AAAA", tcp=tcp)) == [PUBLIC_6]
@@ -61,11 +64,14 @@ def test_other_names_do_not_exist_and_nobody_is_asked(gateway, names):
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert "this sandbox's egress allows *.example.com. Change it" in str(answer.extended_errors()[0].text)
     assert names.asked == []
-    assert "egress allows *.example.com" in gateway.record(verdict="refused", protocol="dns", host="evil.example")["reason"]
+    assert (
+        "egress allows *.example.com"
+        in gateway.record(verdict="refused", protocol="dns", host="evil.example")["reason"]
+    )
     gateway.say(op="egress", network="net1", egress=True)
     assert texts(until_answered(sandbox, "evil.example")) == [PUBLIC]  # the control
     gateway.say(op="egress", network="net1", egress=False)
-    sandbox2 = gateway.open(False, "net2")
+    sandbox2 = gateway.open(OFF, "net2")
     answer = ask(sandbox2, "web.example.com")
     assert (answer.rcode(), answer.answer) == (dns.rcode.NXDOMAIN, [])
     assert ("web.example.com", "A") not in names.asked
@@ -87,14 +93,14 @@ def test_a_name_without_public_addresses_does_not_exist_and_says_why(start_gatew
         answer = ask(gateway.open(egress, name), "inner.example")
         assert (answer.rcode(), texts(answer)) == (dns.rcode.NXDOMAIN, [])
         assert PRIVATE in gateway.record(verdict="refused", network=name, host="inner.example")["reason"]
-    control = start_gateway(public_networks=["10.0.0.0/8"]).open(True, "net3")
+    control = start_gateway(public_networks=["10.0.0.0/8"]).open(INTERNET, "net3")
     assert texts(ask(control, "inner.example")) == [PRIVATE]
 
 
 def test_no_search_domain_is_tried(gateway, names):
     """The host's is example.com."""
     names.answers = {("short.example.com", "A"): [PUBLIC], ("two.parts.example.com", "A"): [PUBLIC]}
-    sandbox = gateway.open(True)
+    sandbox = gateway.open(INTERNET)
     for name in ("short", "two.parts"):
         assert ask(sandbox, name).rcode() == dns.rcode.NXDOMAIN
     assert {name for name, _ in names.asked} == {"short", "two.parts"}
@@ -108,7 +114,7 @@ def test_other_types_are_asked_of_the_hosts_name_servers_if_the_internet_is_allo
         ("34.216.184.93.in-addr.arpa", "PTR"): ["files.example.org."],
     }
     names.additional = [dns.rrset.from_text("mail.example.net.", 60, "IN", "A", PUBLIC, PRIVATE)]
-    sandbox = gateway.open(True)
+    sandbox = gateway.open(INTERNET)
     for (name, kind), expected in names.answers.items():
         answer = ask(sandbox, name, kind)
         assert texts(answer) == expected
@@ -125,8 +131,8 @@ def test_hints_and_reverse_names_of_what_is_not_public_are_taken_out(start_gatew
         ("hinted.example", "HTTPS"): [f"1 . ipv4hint={PUBLIC},{PRIVATE}", f"2 . ipv4hint={PUBLIC}"],
         ("3.2.1.10.in-addr.arpa", "PTR"): ["secret.corp."],
     }
-    sandbox = start_gateway().open(True)
-    control = start_gateway(public_networks=["10.0.0.0/8"]).open(True, "net2")
+    sandbox = start_gateway().open(INTERNET)
+    control = start_gateway(public_networks=["10.0.0.0/8"]).open(INTERNET, "net2")
     for where, hints, names_of in ((sandbox, 1, []), (control, 2, ["secret.corp."])):
         assert len(texts(ask(where, "hinted.example", "HTTPS"))) == hints
         assert texts(ask(where, "3.2.1.10.in-addr.arpa", "PTR")) == names_of
@@ -136,7 +142,7 @@ def test_long_answers_are_cut_off_on_udp_and_whole_on_tcp(gateway, names):
     long = [f'"{index:0>200}"' for index in range(20)]
     names.answers = {("long.example", "TXT"): long}
     names.only_tcp = {"long.example"}
-    sandbox = gateway.open(True)
+    sandbox = gateway.open(INTERNET)
     answer = ask(sandbox, "long.example", "TXT")
     assert answer.flags & dns.flags.TC
     answer = ask(sandbox, "long.example", "TXT", tcp=True)
@@ -146,7 +152,7 @@ def test_long_answers_are_cut_off_on_udp_and_whole_on_tcp(gateway, names):
 def test_a_name_server_that_does_not_answer_is_told_in_time_and_holds_up_nobody_else(gateway, names):
     names.answers = {("web.example.com", "A"): [PUBLIC]}
     names.silent = {f"n{index}.silent.example" for index in range(100)}
-    sandbox, other = gateway.open(True), gateway.open(True, "net2")
+    sandbox, other = gateway.open(INTERNET), gateway.open(INTERNET, "net2")
     with sandbox.datagrams() as sock:
         for name in sorted(names.silent):
             sock.send(dns.message.make_query(name, "A").to_wire())
@@ -157,10 +163,19 @@ def test_a_name_server_that_does_not_answer_is_told_in_time_and_holds_up_nobody_
 
 def test_what_is_no_query_is_dropped_and_the_next_is_answered(gateway, names):
     names.answers = {("web.example.com", "A"): [PUBLIC]}
-    sandbox = gateway.open(True)
+    sandbox = gateway.open(INTERNET)
     query = dns.message.make_query("web.example.com", "A")
     answer = dns.message.make_response(query).to_wire()
-    rubbish = [b"", b"x", bytes(11), bytes(12), b"\xff" * 500, answer, query.to_wire()[:-1], query.to_wire()[:12] + b"\xc0\x0c" * 50]
+    rubbish = [
+        b"",
+        b"x",
+        bytes(11),
+        bytes(12),
+        b"\xff" * 500,
+        answer,
+        query.to_wire()[:-1],
+        query.to_wire()[:12] + b"\xc0\x0c" * 50,
+    ]
     with sandbox.datagrams() as sock:
         for part in rubbish:
             sock.send(part)
@@ -172,9 +187,17 @@ def test_what_is_no_query_is_dropped_and_the_next_is_answered(gateway, names):
         assert sock.recv(1) == b""
 
 
-@pytest.mark.parametrize(("change", "rcode"), [("opcode", dns.rcode.NOTIMP), ("class", dns.rcode.REFUSED), ("axfr", dns.rcode.NOTIMP),
-                                               ("number", dns.rcode.NXDOMAIN)])  # fmt: skip
-def test_odd_questions_are_answered_so(gateway, names, change, rcode):
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(
+    ("change", "rcode"),
+    [
+        ("opcode", dns.rcode.NOTIMP),
+        ("class", dns.rcode.REFUSED),
+        ("axfr", dns.rcode.NOTIMP),
+        ("number", dns.rcode.NXDOMAIN),
+    ],
+)
+def test_odd_questions_are_answered_so(gateway, change, rcode):
     query = dns.message.make_query("web.example.com", "A")
     if change == "opcode":
         query.set_opcode(dns.opcode.STATUS)
@@ -184,7 +207,7 @@ def test_odd_questions_are_answered_so(gateway, names, change, rcode):
         query = dns.message.make_query("example.com", "AXFR")
     else:
         query = dns.message.make_query("10.1.2.3", "A")
-    assert ask(gateway.open(True), "", query=query).rcode() == rcode
+    assert ask(gateway.open(INTERNET), "", query=query).rcode() == rcode
 
 
 def test_a_name_that_changes_between_check_and_connect_leads_to_what_was_checked(start_gateway, http_servers, names):
@@ -201,7 +224,8 @@ def test_a_name_that_changes_between_check_and_connect_leads_to_what_was_checked
     assert f"reached {PRIVATE}".encode() in exchange(control, request)
 
 
-def test_a_kept_tunnel_stays_where_it_was_checked(gateway, http_servers, names):
+@pytest.mark.usefixtures("http_servers")
+def test_a_kept_tunnel_stays_where_it_was_checked(gateway, names):
     host = "rebound.example"
     names.answers = {(host, "A"): [[OTHER_PUBLIC], [PRIVATE]]}
     sandbox = gateway.open({"allow": [host]})

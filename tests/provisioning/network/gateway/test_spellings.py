@@ -10,7 +10,7 @@ import pytest
 
 from podflare_nb.provisioning.network import namespaces
 
-from .internet import DOCUMENTATION, METADATA, NAT64, PRIVATE, PRIVATE_6, PUBLIC, SHARED, connected, exchange
+from .internet import DOCUMENTATION, INTERNET, METADATA, NAT64, PRIVATE, PRIVATE_6, PUBLIC, SHARED, connected, exchange
 from .servers import HttpServer, Stub, echo
 
 LIKE_PUBLIC = ["10.0.0.0/8", "169.254.0.0/16", "100.64.0.0/10", "192.0.2.0/24", "fd00::/8", "64:ff9b::/96"]
@@ -21,11 +21,9 @@ def reached(sandbox, host, port=80):
     """The address that answered to a request for it, by either way; None if none did."""
     authority = f"{host}:{port}"
     found = set()
-    for request in (
-        f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n",
-        f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\nGET / HTTP/1.1\r\nHost: {authority}\r\n"
-        "Connection: close\r\n\r\n",
-    ):
+    rest = f"HTTP/1.1\r\nHost: {authority}\r\n"
+    closing = f"{rest}Connection: close\r\n\r\n"
+    for request in (f"GET http://{authority}/ {closing}", f"CONNECT {authority} {rest}\r\nGET / {closing}"):
         answer = exchange(sandbox, request.encode())
         found.add(answer.partition(b"reached ")[2].partition(b" ")[0].decode() or None)
     assert len(found) == 1, found
@@ -54,18 +52,20 @@ LITERALS = {
 }
 
 
+@pytest.mark.usefixtures("http_servers")
 @pytest.mark.parametrize("egress", [True, {"allow": ["*.example.com", "10.0.0.0/8", "fd00::/8", "169.254.169.254"]}])
-def test_a_name_leads_to_no_address_that_is_not_public(start_gateway, http_servers, egress):
+def test_a_name_leads_to_no_address_that_is_not_public(start_gateway, egress):
     sandbox = start_gateway(private_networks=["10.0.0.0/8", "fd00::/8"]).open(egress)
     assert {name: reached(sandbox, name) for name in NAMES} == dict.fromkeys(NAMES)
     control = start_gateway(public_networks=LIKE_PUBLIC).open(egress, "net2")
     assert {name: reached(control, name) for name in NAMES} == NAMES
 
 
-def test_an_address_in_whatever_spelling_is_no_way_around(start_gateway, http_servers):
-    sandbox = start_gateway(private_networks=["10.0.0.0/8", "fd00::/8"]).open(True)
+@pytest.mark.usefixtures("http_servers")
+def test_an_address_in_whatever_spelling_is_no_way_around(start_gateway):
+    sandbox = start_gateway(private_networks=["10.0.0.0/8", "fd00::/8"]).open(INTERNET)
     assert {host: reached(sandbox, host) for host in LITERALS} == dict.fromkeys(LITERALS)
-    control = start_gateway(public_networks=LIKE_PUBLIC).open(True, "net2")
+    control = start_gateway(public_networks=LIKE_PUBLIC).open(INTERNET, "net2")
     assert {host: reached(control, host) for host in LITERALS} == LITERALS
 
 
@@ -77,11 +77,12 @@ NO_SPELLINGS = [
 ]  # fmt: skip
 
 
-def test_other_spellings_of_an_address_reach_nothing_at_all(start_gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_other_spellings_of_an_address_reach_nothing_at_all(start_gateway):
     """Not even where the address is open: they are no spelling, or (a final dot) that of the address."""
     sandbox = start_gateway().open({"allow": ["*.example.com"]})
     assert {host: reached(sandbox, host) for host in NO_SPELLINGS} == dict.fromkeys(NO_SPELLINGS)
-    opened = start_gateway(public_networks=LIKE_PUBLIC).open(True, "net2")
+    opened = start_gateway(public_networks=LIKE_PUBLIC).open(INTERNET, "net2")
     assert {host for host in NO_SPELLINGS if reached(opened, host)} == {"10.1.2.3."}
     assert reached(opened, PRIVATE) == PRIVATE
 
@@ -110,7 +111,8 @@ def inside(namespace):
         return b"".join(iter(lambda: sock.recv(4096), b""))
 
 
-def test_the_hosts_own_addresses_are_open_to_nobody(start_gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_the_hosts_own_addresses_are_open_to_nobody(start_gateway):
     opened = {"public_networks": LIKE_PUBLIC, "private_networks": ["0.0.0.0/0"]}
     hosts = ("files.example.org", PUBLIC, "private.example.com", PRIVATE)
     egress = {"allow": ["files.example.org", "*.example.com", "0.0.0.0/0"]}
@@ -124,23 +126,25 @@ def test_the_hosts_own_addresses_are_open_to_nobody(start_gateway, http_servers)
 
 def test_a_redirect_is_a_new_request_and_checked_as_such(start_gateway, http_servers):
     url = f"http://files.example.org/redirect?http://{METADATA}/latest"
-    done = start_gateway().open(True).run("curl", "-sSL", url)
+    done = start_gateway().open(INTERNET).run("curl", "-sSL", url)
     assert "not a public address" in done.stdout
     assert http_servers[METADATA].seen == []
-    done = start_gateway(public_networks=LIKE_PUBLIC).open(True, "net2").run("curl", "-sSL", url)
+    done = start_gateway(public_networks=LIKE_PUBLIC).open(INTERNET, "net2").run("curl", "-sSL", url)
     assert f"reached {METADATA}" in done.stdout
 
 
-def test_only_the_public_addresses_of_a_name_are_tried(start_gateway, http_servers, world, serve):
+@pytest.mark.usefixtures("http_servers")
+def test_only_the_public_addresses_of_a_name_are_tried(start_gateway, world, serve):
     private = serve(Stub(world.listen(PRIVATE, 8083), echo))
-    sandbox = start_gateway().open(True)
+    sandbox = start_gateway().open(INTERNET)
     answer = exchange(sandbox, b"CONNECT mixed.example.com:8083 HTTP/1.0\r\n\r\n")
     assert b"502" in answer
     assert private.connections == 0
-    connected(start_gateway(public_networks=LIKE_PUBLIC).open(True, "net2"), "mixed.example.com:8083").close()
+    connected(start_gateway(public_networks=LIKE_PUBLIC).open(INTERNET, "net2"), "mixed.example.com:8083").close()
 
 
-def test_a_range_is_reached_by_its_addresses_if_the_operator_lets_tenants_name_it(start_gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_a_range_is_reached_by_its_addresses_if_the_operator_lets_tenants_name_it(start_gateway):
     egress = {"allow": ["10.1.0.0/16:80", f"[{PRIVATE_6}]"]}
     named = start_gateway(private_networks=["10.0.0.0/8", "fd00::/8"]).open(egress)
     hosts = (PRIVATE, f"[::ffff:{PRIVATE}]", f"[{PRIVATE_6}]", METADATA, PUBLIC, "private.example.com")
@@ -149,7 +153,8 @@ def test_a_range_is_reached_by_its_addresses_if_the_operator_lets_tenants_name_i
     assert [reached(unnamed, host) for host in hosts] == [None] * 6
 
 
-def test_an_empty_list_and_off_allow_nothing(start_gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_an_empty_list_and_off_allow_nothing(start_gateway):
     gateway = start_gateway(public_networks=LIKE_PUBLIC, private_networks=LIKE_PUBLIC)
     for name, egress in (("net1", False), ("net2", {"allow": []})):
         sandbox = gateway.open(egress, name)
@@ -158,7 +163,8 @@ def test_an_empty_list_and_off_allow_nothing(start_gateway, http_servers):
         )
 
 
-def test_names_beyond_ascii_have_one_spelling(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_names_beyond_ascii_have_one_spelling(gateway):
     sandbox = gateway.open({"allow": ["b\u00fccher.example"]})
     hosts = {"xn--bcher-kva.EXAMPLE.": PUBLIC, "bucher.example": None, "b\u00fccher.example": None}
     assert {host: reached(sandbox, host) for host in hosts} == hosts  # a request line is ASCII

@@ -30,6 +30,14 @@ def echoing(world, serve):
 
 
 @pytest.fixture
+def seen(world, serve):
+    """What each connection to the TLS port brought."""
+    parts = []
+    serve(Stub(world.listen(PUBLIC, PORT), lambda sock: parts.append(read_all(sock))))
+    return parts
+
+
+@pytest.fixture
 def sandbox(gateway):
     return gateway.open(POLICY)
 
@@ -68,9 +76,9 @@ def test_pip_is_told_the_policy(sandbox):
     ],
 )
 @pytest.mark.parametrize("bytewise", [False, True])
-def test_tls_that_asks_for_another_name_never_reaches_the_host(gateway, world, serve, sandbox, target, hello, reason, bytewise):
-    seen = []
-    serve(Stub(world.listen(PUBLIC, PORT), lambda sock: seen.append(read_all(sock))))
+def test_tls_that_asks_for_another_name_never_reaches_the_host(
+    *, gateway, seen, sandbox, target, hello, reason, bytewise
+):
     with connected(sandbox, f"{target}:{PORT}") as sock:
         with contextlib.suppress(OSError):
             for part in [hello[at : at + 1] for at in range(len(hello))] if bytewise else [hello]:
@@ -91,7 +99,10 @@ def test_tls_that_asks_for_another_name_never_reaches_the_host(gateway, world, s
 def test_a_client_sees_a_refused_server_name_as_such(sandbox, tls):
     context = ssl.create_default_context(cafile=tls[1])
     context.check_hostname = False
-    with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"), connected(sandbox, "files.example.org:443") as sock:
+    with (
+        pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"),
+        connected(sandbox, "files.example.org:443") as sock,
+    ):
         context.wrap_socket(sock, server_hostname="evil.example")
 
 
@@ -107,15 +118,19 @@ def test_a_server_that_speaks_first_is_not_kept_waiting(sandbox, world, serve):
         assert read_until(sock, b"\r\n") == b"EHLO me\r\n"
 
 
-@pytest.mark.parametrize("data", [b"ping", b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f", b"x" * 500_000])
-def test_other_protocols_go_through_raw(sandbox, echoing, data):
+@pytest.mark.usefixtures("echoing")
+@pytest.mark.parametrize(
+    "data", [b"ping", b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f", b"x" * 500_000]
+)
+def test_other_protocols_go_through_raw(sandbox, data):
     with connected(sandbox, "files.example.org:7000") as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         assert read_all(sock) == data
 
 
-def test_ends_and_breaks_are_carried_as_what_they_are(gateway, sandbox, world, serve, echoing):
+@pytest.mark.usefixtures("echoing")
+def test_ends_and_breaks_are_carried_as_what_they_are(gateway, sandbox, world, serve):
     with connected(sandbox, "files.example.org:7000") as sock:
         sock.sendall(b"\0last words")
         sock.shutdown(socket.SHUT_WR)
@@ -158,7 +173,7 @@ HTTP = "GET /{} HTTP/1.1\r\nHost: {}\r\n\r\n"
         "GET\t/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
         "GET / HTTP/1.1\nHost: evil.example\n\n",
         "CONNECT evil.example:443 HTTP/1.1\r\nHost: files.example.org\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: files.example.org\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: files.example.org\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
 def test_http_for_another_host_never_reaches_this_one(sandbox, http_servers, request_):
@@ -190,22 +205,25 @@ def test_an_unknown_method_in_parts_is_cut_off_before_its_request_is_whole(sandb
     assert seen[1].endswith(b"evil.example\r\n\r\n")
 
 
+@pytest.mark.usefixtures("http_servers")
 @pytest.mark.parametrize("host", ["files.example.org", "FILES.example.org.", "files.example.org:80"])
-def test_every_spelling_of_the_host_agrees(sandbox, http_servers, host):
+def test_every_spelling_of_the_host_agrees(sandbox, host):
     with connected(sandbox, "Files.Example.ORG:80") as sock:
         sock.sendall(HTTP.format("", host).encode() * 2)
         sock.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         assert read_all(sock).count(b"reached") == 3
 
 
-def test_the_host_sees_the_request_as_it_was_checked(sandbox, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_the_host_sees_the_request_as_it_was_checked(sandbox):
     with connected(sandbox, "files.example.org:80") as sock:
         sock.sendall(b"\r\n\r\n" + HTTP.format("headers", "FILES.example.org:80").encode())
         assert b"Host: files.example.org\n" in read_until(sock, b"files.example.org\n")
 
 
+@pytest.mark.usefixtures("echoing")
 @pytest.mark.parametrize("parts", [1, 100])
-def test_http2_in_clear_text_is_refused_in_its_own_words(gateway, sandbox, echoing, parts):
+def test_http2_in_clear_text_is_refused_in_its_own_words(gateway, sandbox, parts):
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
     with connected(sandbox, "files.example.org:7000") as sock:
         with contextlib.suppress(OSError):
@@ -218,7 +236,8 @@ def test_http2_in_clear_text_is_refused_in_its_own_words(gateway, sandbox, echoi
     assert "HTTP/2" in gateway.record(verdict="refused", host="files.example.org", port=7000)["reason"]
 
 
-def test_an_offer_of_http2_is_not_passed_on(sandbox, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_an_offer_of_http2_is_not_passed_on(sandbox):
     request = HTTP.format("headers", "files.example.org").replace(
         "\r\n\r\n", "\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
     )
@@ -227,7 +246,8 @@ def test_an_offer_of_http2_is_not_passed_on(sandbox, http_servers):
         assert b"h2c" not in read_all(sock)
 
 
-def test_the_host_header_of_connect_must_agree(sandbox, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_the_host_header_of_connect_must_agree(sandbox):
     with sandbox.connect() as sock:
         sock.sendall(b"CONNECT files.example.org:80 HTTP/1.1\r\nHost: evil.example:80\r\n\r\n")
         assert read_all(sock).startswith(b"HTTP/1.1 403 the Host header names evil.example:80, but CONNECT's target is")
