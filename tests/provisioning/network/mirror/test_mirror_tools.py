@@ -105,9 +105,16 @@ def apt_in(directory: Path, key: Path, proxy: str) -> list[str]:
     (directory / "etc/sources.list").write_text(f"deb [signed-by={key}] http://deb.test/debian test main\n")
     (directory / "status").touch()
     options = {
-        "Acquire::http::Proxy": proxy, "Acquire::Retries": "0", "APT::Sandbox::User": "root",
-        "Dir::Etc": directory / "etc", "Dir::State::lists": directory / "lists",
-        "Dir::State::status": directory / "status", "Dir::Cache": directory / "cache", "APT::Architecture": "amd64", "APT::Architectures": "amd64",
-        "Acquire::Languages": "none", "Acquire::Check-Date": "false",
-    }  # fmt: skip
+        "Acquire::http::Proxy": proxy,
+        "Acquire::Retries": "0",
+        "Acquire::Languages": "none",
+        "Acquire::Check-Date": "false",
+        "APT::Sandbox::User": "root",
+        "APT::Architecture": "amd64",
+        "APT::Architectures": "amd64",
+        "Dir::Etc": directory / "etc",
+        "Dir::State::lists": directory / "lists",
+        "Dir::State::status": directory / "status",
+        "Dir::Cache": directory / "cache",
+    }
     return ["apt-get", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
