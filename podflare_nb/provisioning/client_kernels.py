@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -28,6 +29,7 @@ from .handle import (
 )
 from .kernel_exit import KernelExit
 from .limits import Limits
+from .listening import Listener
 from .supervisor_link import LOST, LostError, SupervisorLink
 
 Audit = Callable[[FamilyNetwork, Sequence[NetworkRecord]], None]
@@ -104,6 +106,16 @@ class Kernel:
             raise errors.ConflictError(OTHER_FAMILY)
         _, fds = await self._request("changes", other=other.kernel_id)
         return await asyncio.to_thread(_document, fds)
+
+    async def listening(self) -> list[Listener]:
+        """See ``handle.KernelHandle``."""
+        answer, _ = await self._request("listening")
+        return [Listener(**each) for each in answer["listeners"]]
+
+    async def dial(self, family: socket.AddressFamily) -> socket.socket:
+        """See ``handle.KernelHandle``."""
+        _, fds = await self._request("dial", ipv6=family == socket.AF_INET6)
+        return socket.socket(fileno=fds.pop())
 
     async def _request(self, op: str, **arguments: Any) -> tuple[dict[str, Any], list[int]]:
         return await self._held.link.request(op, kernel_id=self.kernel_id, **arguments)

@@ -130,6 +130,8 @@ class Networks:
             by_network: dict[str, list[dict[str, object]]] = {}
             for record in event["records"]:
                 by_network.setdefault(record.pop("network"), []).append(record)
+            for name, count in event.get("dropped", {}).items():
+                by_network.setdefault(name, []).append({"verdict": "untold", "count": count})
             for name, records in by_network.items():
                 if (network := self._networks.get(name)) is not None:
                     network.heard(records)

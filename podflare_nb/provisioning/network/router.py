@@ -21,7 +21,7 @@ from .addresses import Reach
 from .config import ConnectionLimits
 from .forwarding import SETTINGS, Forwarding, can_forward_6
 from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
-from .rules import TABLE, host_rules, router_rules, sandbox_rules
+from .rules import TABLE, UPLINK_PREFIX, host_rules, router_rules, sandbox_rules
 
 SANDBOXES_4 = IPv4Network("198.18.0.0/15")
 """Sandboxes' addresses, seen by nobody but themselves and the router: a range for benchmarks (RFC 2544), so that no
@@ -55,8 +55,8 @@ class Router:
     def __init__(self, name: str, reach: Reach, limits: ConnectionLimits, without: tuple[str, ...]) -> None:
         """``without``: layers left out, for negative controls."""
         self._name, self._limits, self._without = name, limits, without
-        self._forwarding = Forwarding()
-        self._uplink_name = f"pfnb{secrets.token_hex(4)}"
+        self._forwarding: list[Forwarding] = []
+        self._uplink_name = f"{UPLINK_PREFIX}{secrets.token_hex(4)}"
         self._uplink = secrets.randbelow(1 << 28) + (1 << 24)
         self.namespace = -1
         self._netlink: Netlink | None = None
@@ -119,16 +119,16 @@ class Router:
         return host, far
 
     def _meet_the_host(self, far: list[links.Interface]) -> None:
-        guarded: set[str] = set()
+        guard: dict[int, set[int]] = {}
         for each in far:
-            ways_out = self._around.ways_out[each.version]
-            guarded |= self._forwarding.allow(each.version, [self._uplink_name, *ways_out])
-        indexes = [socket.if_nametoindex(link) for link in guarded - {self._uplink_name}]
+            forwarding = Forwarding(each.version)
+            self._forwarding.append(forwarding)
+            if forwarding.turned_on:
+                guard[each.version] = {socket.if_nametoindex(link) for link in forwarding.anyway}
         addresses = [ip_network(each.ip) for each in far]
         self._table = nftables.open_netlink()
-        rules = host_rules(
-            f"{TABLE}-{self._name}", self.reach, self._uplink, addresses, indexes, bare="host_rules" in self._without
-        )
+        name, bare = f"{TABLE}-{self._name}", "host_rules" in self._without
+        rules = host_rules(name, self.reach, self._uplink, addresses, guard, bare=bare)
         rules.commit(self._table)
 
     def new_wire(self) -> Wire:
@@ -148,6 +148,9 @@ class Router:
         netlink = self._open_netlink()
         index = FIRST_SANDBOX + wire.number
         near = links.End(f"s{wire.number}", index, self.namespace)
+        with namespaces.entered(namespace):  # it has the addresses that it is given, and asks nobody for others
+            for name, value in (("accept_ra", "0"), ("addr_gen_mode", "1")):
+                (SETTINGS / f"ipv6/conf/default/{name}").write_text(value)
         netlink.ask([
             links.wire(near, replace(INSIDE, namespace=namespace), HARDWARE, self._around.mtu), links.up(index),
         ])  # fmt: skip
@@ -191,7 +194,8 @@ class Router:
 
     def close(self) -> None:
         """Take everything away. Idempotent."""
-        self._forwarding.take_back()
+        for forwarding in self._forwarding:
+            forwarding.take_back()
         for netlink in (self._table, self._netlink):
             if netlink is not None:
                 netlink.close()

@@ -2,17 +2,13 @@
 an "internet" that holds public-looking and private-looking addresses alike. Nothing of the machine's network is used.
 """
 
-import asyncio
 import contextlib
 import os
-import selectors
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
