@@ -33,6 +33,7 @@ from .listening import Listener
 from .supervisor_link import LOST, LostError, SupervisorLink
 
 Audit = Callable[[FamilyNetwork, Sequence[NetworkRecord]], None]
+LINGER_SECONDS = 5.0
 MAX_DOCUMENT_BYTES = 4 << 20
 OTHER_FAMILY = "Only forks of one another can be compared."
 
@@ -135,6 +136,7 @@ class Kernel:
     def ended(self, end: KernelExit) -> None:
         """The supervisor says that it ended."""
         if not self.exited.done():
+            self._held.linger(self.network)
             self.exited.set_result(end)
 
 
@@ -215,6 +217,10 @@ class HeldKernels:
     def _hold(self, kernel: Kernel | Checkpoint) -> None:
         self._kernels[kernel.kernel_id] = kernel
         kernel.exited.add_done_callback(lambda _: self._kernels.pop(kernel.kernel_id, None))
+
+    def linger(self, network: FamilyNetwork) -> None:
+        """One of its kernels has ended; what its last connections were may still be told."""
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, lambda: network)
 
     def use_up(self, handle: KernelHandle, why: str) -> None:
         """It is nobody's handle any more."""

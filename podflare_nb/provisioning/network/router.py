@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 
 from ...protocol.egress import Network
-from . import links, namespaces, nftables
+from . import conntrack, links, namespaces, nftables
 from .addresses import Reach
 from .config import ConnectionLimits
 from .forwarding import SETTINGS, Forwarding, can_forward_6
@@ -31,9 +31,6 @@ DEFAULT_4, DEFAULT_6 = ip_network("0.0.0.0/0"), ip_network("::/0")
 HARDWARE = bytes.fromhex("02706662e001")
 UPLINK, FIRST_SANDBOX = 2, 1000
 INSIDE = links.End("eth0", 2, -1)
-CONNTRACK_DESTROY = 3
-SO_RCVBUFFORCE = 33
-EVENT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ class Router:
         with namespaces.entered(self.namespace):
             (SETTINGS / "ipv4/ip_forward").write_text("1")
             (SETTINGS / "ipv6/conf/all/forwarding").write_text("1")
-            (SETTINGS / "netfilter/nf_conntrack_acct").write_text("1")
+            conntrack.set_up()
         defaults = [DEFAULT_4, *([DEFAULT_6] if len(far) > 1 else [])]
         self._netlink.ask([links.up(links.LOOPBACK_INDEX), links.up(UPLINK),
                            *(links.address(UPLINK, each) for each in far),
@@ -141,6 +138,8 @@ class Router:
 
     def give_back(self, wire: Wire) -> None:
         """Its sandbox has ended. The wire ends with the sandbox's namespace; its number is used again last of all."""
+        with suppress(OSError):
+            self._forget(wire)
         self._free.append(wire.number)
 
     def attach(self, wire: Wire, namespace: int) -> None:
@@ -173,15 +172,19 @@ class Router:
             inside.ask([links.unroute(INSIDE.index, each) for each in wire.defaults])
         index = FIRST_SANDBOX + wire.number
         self._open_netlink().ask([links.unroute(index, each.network) for each in wire.addresses])
+        self._forget(wire)
+
+    def _forget(self, wire: Wire) -> None:
+        """Its connections have ended, and are told of now."""
+        with Netlink(NETLINK_NETFILTER, self.namespace) as netlink:
+            netlink.ask([conntrack.forget(each.ip) for each in wire.addresses])
 
     def for_gateway(self) -> list[int]:
-        """Descriptors of the namespace, for the gateway to live in, and of what tells of each connection that ended,
-        with its bytes (nfnetlink_conntrack, DESTROY). Raises OSError."""
-        with Netlink(NETLINK_NETFILTER, self.namespace) as netlink:
-            netlink.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BYTES)
-            netlink.join(CONNTRACK_DESTROY)
-            netlink.socket.setblocking(False)  # noqa: FBT003 - positional only
-            return [os.dup(self.namespace), netlink.socket.detach()]
+        """Descriptors of the namespace, for the gateway to live in, and of what tells of each connection that ended.
+
+        Raises OSError.
+        """
+        return [os.dup(self.namespace), conntrack.ends(self.namespace)]
 
     def traffic(self, wire: Wire) -> tuple[int, int]:
         """Bytes that a sandbox has sent and received over its wire. Raises OSError."""
