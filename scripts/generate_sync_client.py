@@ -32,6 +32,7 @@ WORDS = {
     "AsyncExecution": "Execution",
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
+    "AsyncPackages": "Packages",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",
     "AsyncTerminalOutput": "TerminalOutput",

@@ -18,6 +18,7 @@ from ..config import ServiceConfig, default_data_dir
 from ..errors import ConflictError, InvalidArgumentError
 from ..provisioning.client import Isolation
 from ..provisioning.network.config import NetworkConfig
+from ..provisioning.network.mirror import settings
 from . import options, running_service
 
 DEFAULT_PORT = 8888
@@ -67,7 +68,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     templates = tuple(_checked_template_dir(path) for path in template_dir or ())
     network = NetworkConfig.written(
-        egress, egress_public or (), egress_private or (), str(_checked_file(packages)) if packages else ""
+        egress, egress_public or (), egress_private or (), str(_checked_packages(packages)) if packages else ""
     )
     _check_address(host, port)
     key = _prepare_key(directory, api_key)
@@ -95,9 +96,10 @@ def _checked_template_dir(path: Path) -> Path:
     return path.absolute()
 
 
-def _checked_file(path: Path) -> Path:
+def _checked_packages(path: Path) -> Path:
     if not path.is_file():
         raise InvalidArgumentError(f"--packages {path} is not a file.")
+    settings.read(path, settings.Settings())
     return path.absolute()
 
 

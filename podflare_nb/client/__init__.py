@@ -46,6 +46,7 @@ from .errors import (
 )
 from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
+from .installations import InstallResult, ManagerResult
 from .pools import close_all
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
@@ -88,9 +89,11 @@ __all__ = [
     "Fork",
     "ForkedFrom",
     "GoneError",
+    "InstallResult",
     "InvalidArgumentError",
     "IsolationError",
     "Layer",
+    "ManagerResult",
     "MergedError",
     "NoCapacityError",
     "NotFoundError",

@@ -11,6 +11,7 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 
 from podflare_nb.errors import NotFoundError
+from podflare_nb.protocol.egress import OFF
 from podflare_nb.sandboxes.execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Output
 
 OUTPUTS = ("stream", "display_data", "execute_result", "error", "update_display_data", "clear_output")
@@ -45,7 +46,7 @@ class StandInFiles:
 class StandInSandbox:
     id = "sbx_" + "0" * 32
     tenant_id = "tenant"
-    egress = False
+    egress = OFF
 
     def __init__(self, kernel: KernelManager, root: Path, observer: ExecutionObserver) -> None:
         self.files = StandInFiles(root)

@@ -24,7 +24,7 @@ export {
   UnauthenticatedError,
   UnexpectedAnswerError,
 } from "./errors.js";
-export type { Provenance, RunOptions } from "./execution.js";
+export type { InstallResult, Provenance, RunOptions } from "./execution.js";
 export { type FileContent, Files } from "./files.js";
 export {
   ExecResult,
@@ -49,6 +49,7 @@ export type {
   ExecEvent,
   FileInfo,
   Language,
+  ManagerResult,
   Notebook,
   SandboxInfo,
   TemplateInfo,

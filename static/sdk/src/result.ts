@@ -162,6 +162,7 @@ export class ResultCollector {
   readonly #notices: Notice[] = [];
   #error: ExecutionError | undefined;
   result: ExecResult | undefined;
+  exit: ExitEvent | undefined;
 
   constructor(callbacks: OutputCallbacks = {}) {
     this.#callbacks = callbacks;
@@ -186,6 +187,7 @@ export class ResultCollector {
     } else if (event.type === "exit") {
       const { stdout, stderr } = this;
       const facts = { stdout, stderr, results: this.results, error: this.#error, notices: this.#notices };
+      this.exit = event;
       this.result = new ExecResult(facts, event);
     } else if (isRecord(event.data)) {
       this.#addObject(event);
