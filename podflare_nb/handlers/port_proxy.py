@@ -181,7 +181,7 @@ class PortHandler(StreamingHandler):
                 self.add_header(name.title(), value)
 
     @allow_unauthenticated
-    async def get(self) -> None:
+    async def get(self, *_: str) -> None:
         """Let the relay come to its end; of a websocket, open the tunnel."""
         try:
             await self._exchange()
