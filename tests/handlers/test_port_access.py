@@ -297,7 +297,7 @@ def test_a_visit_ends_with_the_key_by_which_it_began(served: Served, service: Se
         assert_refused(httpx.get(address), 401, "unauthenticated", "was revoked")
 
 
-def test_a_key_in_the_address_is_refused_since_the_program_would_read_it(served: Served, service: Service, somebody):
+def test_a_key_in_the_address_is_refused_since_the_program_would_read_it(served: Served, service: Service):
     for url in (served.path("echo"), f"{served.link()}echo"):
         refused = httpx.get(url, params={"token": service.key, "a": "b"})
         assert_refused(refused, 400, "invalid_argument", "API key in the address")
