@@ -55,7 +55,8 @@ class Socket(websocket.WebSocketHandler):
 
 class Static(web.RequestHandler):
     def get(self, name):
-        body = {"app.js": SCRIPT, "base.js": "export const base = document.baseURI;", "app.css": "h1 { color: rgb(0, 128, 0) }"}[name]
+        base = "export const base = document.baseURI;"
+        body = {"app.js": SCRIPT, "base.js": base, "app.css": "h1 { color: rgb(0, 128, 0) }"}[name]
         self.set_header("Content-Type", "text/css" if name.endswith("css") else "text/javascript")
         self.write(body)
 
