@@ -32,6 +32,7 @@ WORDS = {
     "AsyncExecution": "Execution",
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
+    "AsyncPorts": "Ports",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",
     "AsyncTerminalOutput": "TerminalOutput",

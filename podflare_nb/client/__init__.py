@@ -47,6 +47,7 @@ from .errors import (
 from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
 from .pools import close_all
+from .ports import PortInfo, PortLink
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
 from .terminals import TerminalInfo
@@ -97,6 +98,8 @@ __all__ = [
     "NotOpenError",
     "Notice",
     "PodflareError",
+    "PortInfo",
+    "PortLink",
     "QuotaExceededError",
     "Result",
     "Sandbox",

@@ -24,7 +24,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Service-Worker-Allowed", "/")
         else:
             self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Security-Policy", "sandbox allow-scripts allow-forms allow-same-origin allow-top-navigation")
+        loose = "sandbox allow-scripts allow-forms allow-same-origin allow-top-navigation"
+        self.send_header("Content-Security-Policy", loose)
         self.send_header("Set-Cookie", "_xsrf=over; Path=/")
         self.send_header("Set-Cookie", "planted=yes; Path=/podflare")
         self.end_headers()

@@ -557,6 +557,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sandboxes/{sandbox_id}/ports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What listens in a sandbox, and where to look at it */
+        get: operations["listPorts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sandboxes/{sandbox_id}/ports/{port}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A link to show a port to others */
+        post: operations["createPortLink"];
+        /** End all links of a port */
+        delete: operations["revokePortLinks"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -858,6 +893,14 @@ export interface components {
             };
             outputs: (components["schemas"]["StreamOutput"] | components["schemas"]["DisplayOutput"] | components["schemas"]["ResultOutput"] | components["schemas"]["ErrorOutput"])[];
             source: string[];
+        };
+        /** @description `POST /v1/sandboxes/{id}/ports/{port}/links`. */
+        CreatePortLink: {
+            /**
+             * @description a whole number of seconds from 1 to 86400
+             * @default null
+             */
+            expires_seconds?: number | null;
         };
         /** @description `POST /v1/sandboxes`. */
         CreateSandbox: {
@@ -1298,6 +1341,21 @@ export interface components {
                 [key: string]: string;
             } | null;
         };
+        /** @description Something that listens. `address`: where, inside; `url`: where its owner reaches it. `process`: the name that the process has given itself; null if it was not found, or is another branch's. */
+        PortInfo: {
+            port: number;
+            address: string;
+            process: string | null;
+            url: string;
+        };
+        /** @description Whoever has `url` reaches the port until `expires_at`, the links are revoked, or the sandbox ends. */
+        PortLink: {
+            url: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        /** @description `GET /v1/sandboxes/{id}/ports`: by number. Branches of one family have one network, hence one list. */
+        PortList: components["schemas"]["PortInfo"][];
         /** @description `POST .../pty/{pid}/read`: what came after `since_seq`, or the first of it that comes. */
         ReadTerminal: {
             /**
@@ -3477,6 +3535,107 @@ export interface operations {
             404: components["responses"]["NotFound"];
             410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    listPorts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    /** @description `no-store`. */
+                    "Cache-Control": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortList"];
+                };
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    createPortLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+                /** @description A TCP port of it. */
+                port: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CreatePortLink"];
+            };
+        };
+        responses: {
+            /** @description The link. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortLink"];
+                };
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    revokePortLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+                /** @description A TCP port of it. */
+                port: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            410: components["responses"]["Gone"];
             500: components["responses"]["Internal"];
             503: components["responses"]["NoCapacity"];
         };
