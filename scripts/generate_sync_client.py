@@ -33,6 +33,7 @@ WORDS = {
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
     "AsyncPackages": "Packages",
+    "AsyncPorts": "Ports",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",
     "AsyncTerminalOutput": "TerminalOutput",

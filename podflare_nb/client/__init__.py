@@ -48,6 +48,7 @@ from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
 from .installations import InstallResult, ManagerResult
 from .pools import close_all
+from .ports import PortInfo, PortLink
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
 from .terminals import TerminalInfo
@@ -100,6 +101,8 @@ __all__ = [
     "NotOpenError",
     "Notice",
     "PodflareError",
+    "PortInfo",
+    "PortLink",
     "QuotaExceededError",
     "Result",
     "Sandbox",

@@ -13,6 +13,7 @@ from podflare_nb.client._async.connection import AsyncConnection
 from podflare_nb.client._async.conversation import AsyncConversation
 from podflare_nb.client._async.files import AsyncFiles
 from podflare_nb.client._async.packages import AsyncPackages
+from podflare_nb.client._async.ports import AsyncPorts
 from podflare_nb.client._async.terminals import AsyncTerminals
 from podflare_nb.client._async.transcript import AsyncTranscript
 from podflare_nb.client.errors import GoneError, NotFoundError
@@ -29,7 +30,13 @@ SandboxInfos = list[SandboxInfo]
 
 
 class AsyncSandbox(
-    StartsWhenAwaited, AsyncPackages, AsyncConversation, AsyncTranscript, AsyncBranching, AsyncTerminals
+    StartsWhenAwaited,
+    AsyncPackages,
+    AsyncConversation,
+    AsyncTranscript,
+    AsyncBranching,
+    AsyncTerminals,
+    AsyncPorts,
 ):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 

@@ -15,6 +15,7 @@ from podflare_nb.client._sync.connection import Connection
 from podflare_nb.client._sync.conversation import Conversation
 from podflare_nb.client._sync.files import Files
 from podflare_nb.client._sync.packages import Packages
+from podflare_nb.client._sync.ports import Ports
 from podflare_nb.client._sync.terminals import Terminals
 from podflare_nb.client._sync.transcript import Transcript
 from podflare_nb.client.errors import GoneError, NotFoundError
@@ -30,7 +31,15 @@ SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
-class Sandbox(StartsAtOnce, Packages, Conversation, Transcript, Branching, Terminals):
+class Sandbox(
+    StartsAtOnce,
+    Packages,
+    Conversation,
+    Transcript,
+    Branching,
+    Terminals,
+    Ports,
+):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;

@@ -53,6 +53,8 @@ export type {
   Notebook,
   SandboxInfo,
   TemplateInfo,
+  PortInfo,
+  PortLink,
   TerminalInfo,
   TurnInfo,
 } from "./wire.js";
