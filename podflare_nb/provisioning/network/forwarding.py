@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SETTINGS = Path("/proc/sys/net")
@@ -49,7 +50,10 @@ class Forwarding:
 
     def _turn_on(self, version: int) -> None:
         setting = "forwarding" if version == 4 or whole_host_forwards_6() else "force_forwarding"
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with _alone():
+            self._turn_on_links(version, setting)
+
+    def _turn_on_links(self, version: int, setting: str) -> None:
         known = set(os.pread(self._lock, 1 << 20, 0).decode().split())
         anyway = set()
         for path in (SETTINGS / f"ipv{version}/conf").iterdir():
@@ -66,13 +70,12 @@ class Forwarding:
         self._turned_on = known
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, "\n".join(sorted(known)).encode(), 0)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def take_back(self) -> None:
         """What nobody else needs is as it was. Idempotent."""
         if self._lock < 0:
             return
-        with suppress(BlockingIOError):  # somebody else needs it
+        with _alone(), suppress(BlockingIOError):  # somebody else needs it
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name in os.pread(self._lock, 1 << 20, 0).decode().split():
                 with suppress(FileNotFoundError):  # its link has gone
@@ -82,6 +85,18 @@ class Forwarding:
         self._lock = -1
         with suppress(OSError):  # not empty
             LOCKS.rmdir()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While a file is changed. A lock of its own, on their directory: the files' locks are shared while supervisors
+    live, and who asked for one alone would wait for the end of all others."""
+    directory = os.open(LOCKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def whole_host_forwards_6() -> bool:
