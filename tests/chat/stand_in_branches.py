@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podflare_nb.errors import ConflictError, GoneError, NotFoundError
+from podflare_nb.protocol.egress import OFF
 from podflare_nb.sandboxes.execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult
 
 TENANT = "tenant"
@@ -21,7 +22,7 @@ HANGS = "hang()"
 
 
 class DictSandbox:
-    egress = False
+    egress = OFF
     tenant_id = TENANT
     files: Any = None
 

@@ -11,6 +11,7 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 
 from podflare_nb.errors import NotFoundError
+from podflare_nb.protocol.egress import OFF, Egress
 from podflare_nb.sandboxes.execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Output
 
 OUTPUTS = ("stream", "display_data", "execute_result", "error", "update_display_data", "clear_output")
@@ -45,9 +46,9 @@ class StandInFiles:
 class StandInSandbox:
     id = "sbx_" + "0" * 32
     tenant_id = "tenant"
-    egress = False
 
     def __init__(self, kernel: KernelManager, root: Path, observer: ExecutionObserver) -> None:
+        self.egress: Egress = OFF
         self.files = StandInFiles(root)
         self.requests: list[ExecutionRequest] = []
         self.interrupts = 0
