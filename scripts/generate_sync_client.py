@@ -32,6 +32,7 @@ WORDS = {
     "AsyncExecution": "Execution",
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
+    "AsyncNetwork": "Network",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",
     "AsyncTerminalOutput": "TerminalOutput",

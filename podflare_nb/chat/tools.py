@@ -112,7 +112,7 @@ async def install_packages(
             raise ToolFailed(f"{package!r} is not the name of a package; options and addresses are not taken.")
     if not packages:
         raise ToolFailed("Name at least one package.")
-    if ctx.deps.egress.mode == "off":
+    if ctx.deps.egress.mode != "internet" and not ctx.deps.egress.rules:
         raise ToolFailed(_NO_NETWORK.format(packages=", ".join(packages)))
     wanted = " ".join(shlex.quote(package.strip()) for package in packages)
     return await run_cell(ctx, f"%pip install --quiet --disable-pip-version-check {wanted}", "python")

@@ -46,6 +46,7 @@ from .errors import (
 )
 from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
+from .networks import Egress, EgressRules, NetworkConnection, NetworkInfo
 from .pools import close_all
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
@@ -77,6 +78,8 @@ __all__ = [
     "ConflictError",
     "ConnectionLostError",
     "Diff",
+    "Egress",
+    "EgressRules",
     "Event",
     "ExecResult",
     "ExecutionError",
@@ -92,6 +95,8 @@ __all__ = [
     "IsolationError",
     "Layer",
     "MergedError",
+    "NetworkConnection",
+    "NetworkInfo",
     "NoCapacityError",
     "NotFoundError",
     "NotOpenError",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .family import ForkedFrom
+from .networks import Egress, egress_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,8 @@ class SandboxInfo:
     labels: dict[str, str]
     limits: dict[str, Any]
     """memory_mib, cpus, pids, disk_mib."""
+    egress: Egress
+    """What it may reach."""
     kernel_id: str | None
     title: str | None
     """The first message of its chat."""
@@ -60,6 +63,7 @@ class SandboxInfo:
             idle_timeout_seconds=answer.get("idle_timeout_seconds"),
             labels=dict(answer.get("labels") or {}),
             limits=dict(answer.get("limits") or {}),
+            egress=egress_of(answer),
             kernel_id=answer.get("kernel_id"),
             title=answer.get("title"),
             end_reason=end.get("reason"),
