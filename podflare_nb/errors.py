@@ -80,6 +80,18 @@ class NoCapacityError(PodflareError):
     code = "no_capacity"
 
 
+class UnreachableError(PodflareError):
+    """Nothing answers at a port of the sandbox, or something that is not understood."""
+
+    code = "unreachable"
+
+
+class NoAnswerError(PodflareError):
+    """What a sandbox serves took too long to answer."""
+
+    code = "no_answer"
+
+
 class IsolationError(PodflareError):
     """A layer of the jail that was asked for cannot be had: the start is refused (fail closed)."""
 

@@ -88,8 +88,7 @@ class PodflareHandler(BodyHandler):
             raise NoCapacityError("The service has no database.")
         self.caller = await recognise(self, ring, self.identity_provider)
         if self.caller is not None:
-            self.current_user = self._jupyter_current_user = self.caller.user
-            self._token_authenticated = self.caller.explicit
+            self.take_caller(self.caller)
         self.set_cors_headers()
         self._refuse_strangers()
         if self.request.method not in SAFE_METHODS:
@@ -97,6 +96,12 @@ class PodflareHandler(BodyHandler):
         if not self.check_origin():
             raise ForbiddenError("Requests from pages of another origin need an API key in the Authorization header.")
         self._refuse_large_bodies()
+
+    def take_caller(self, caller: Caller) -> None:
+        """Take note of who asks, for Jupyter's own methods, too."""
+        self.caller = caller
+        self.current_user = self._jupyter_current_user = caller.user
+        self._token_authenticated = caller.explicit
 
     def _refuse_strangers(self) -> None:
         method = getattr(self, str(self.request.method).lower())

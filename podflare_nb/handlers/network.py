@@ -29,6 +29,7 @@ class NetworkHandler(PodflareHandler):
                 received_bytes=usage.received_bytes,
                 allowed=log.allowed,
                 refused=log.refused,
+                untold=log.untold,
                 connections=[NetworkConnection(**asdict(each)) for each in log.connections],
             )
         )

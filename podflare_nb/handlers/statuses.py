@@ -21,8 +21,10 @@ STATUS_OF_CODE = {
     "range_not_satisfiable": 416,
     "quota_exceeded": 429,
     "internal": 500,
+    "unreachable": 502,
     "no_capacity": 503,
     "isolation": 503,
+    "no_answer": 504,
 }
 CODE_OF_STATUS = {status: code for code, status in reversed(STATUS_OF_CODE.items())}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import chat_events, exec_events, notebook, requests, responses, terminals
+from . import chat_events, exec_events, notebook, ports, requests, responses, terminals
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -101,8 +101,9 @@ SANDBOX_ID = Parameter("sandbox_id", "path", "A sandbox.", SHORT)
 TURN_ID = Parameter("turn_id", "path", "A turn of its chat.", SHORT)
 PTY_ID = Parameter("pty_id", "path", "A terminal of it.", SHORT)
 WINNER_ID = Parameter("winner_id", "path", "The branch whose state is kept.", SHORT)
+PORT = Parameter("port", "path", "A TCP port of it.", {"type": "integer", "minimum": 1, "maximum": 65535})
 PATH = Parameter("path", "path", "A path in the workspace; its slashes as they are, or as `%2F`.", SHORT)
-BY_PATH = {each.name: each for each in (SANDBOX_ID, TURN_ID, PTY_ID, WINNER_ID, PATH)}
+BY_PATH = {each.name: each for each in (SANDBOX_ID, TURN_ID, PTY_ID, WINNER_ID, PORT, PATH)}
 
 SINCE_SEQ = Parameter("since_seq", "query", "Only what comes after this event.", {"type": "integer", "minimum": 0})
 IDEMPOTENCY_KEY = Parameter(
@@ -375,6 +376,22 @@ TERMINAL_CALLS = (
     ),
 )  # fmt: skip
 
+PORT_CALLS = (
+    Operation(
+        "get", SANDBOX + "/ports", "listPorts", "ports", "What listens in a sandbox, and where to look at it",
+        (told(ports.PortList, headers=(NO_STORE[0],)),), (409, *ENDED),
+    ),
+    Operation(
+        "post", SANDBOX + "/ports/{port}/links", "createPortLink", "ports", "A link to show a port to others",
+        (told(ports.PortLink, "The link.", 201),), (*CHANGE, *ENDED), ports.CreatePortLink,
+    ),
+    Operation(
+        "delete", SANDBOX + "/ports/{port}/links", "revokePortLinks", "ports", "End all links of a port",
+        (NOTHING,), (400, *ENDED),
+    ),
+)  # fmt: skip
+
 OPERATIONS: tuple[Operation, ...] = (
     *SERVICE_CALLS, *SANDBOX_CALLS, *BRANCH_CALLS, *FILE_CALLS, *CHAT_CALLS, *NOTEBOOK_CALLS, *TERMINAL_CALLS,
+    *PORT_CALLS,
 )  # fmt: skip

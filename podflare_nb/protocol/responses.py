@@ -113,8 +113,8 @@ class NetworkConnection(Response):
 class NetworkInfo(Response):
     """``GET /v1/sandboxes/{id}/network``: of the sandbox and all branches of its family.
 
-    ``sent_bytes`` and ``received_bytes`` since it began; counts and ``connections`` (the last 1000, the newest last) as
-    far as this sandbox has lived.
+    ``sent_bytes`` and ``received_bytes`` since it began; ``untold``: connections that came too fast; counts
+    and ``connections`` (the last 1000, the newest last) as far as this sandbox has lived.
     """
 
     egress: bool | EgressRules
@@ -122,6 +122,7 @@ class NetworkInfo(Response):
     received_bytes: int | None
     allowed: int
     refused: int
+    untold: int
     connections: list[NetworkConnection]
 
 

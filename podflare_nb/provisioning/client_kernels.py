@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -28,9 +29,11 @@ from .handle import (
 )
 from .kernel_exit import KernelExit
 from .limits import Limits
+from .listening import Listener
 from .supervisor_link import LOST, LostError, SupervisorLink
 
 Audit = Callable[[FamilyNetwork, Sequence[NetworkRecord]], None]
+LINGER_SECONDS = 5.0
 MAX_DOCUMENT_BYTES = 4 << 20
 OTHER_FAMILY = "Only forks of one another can be compared."
 
@@ -105,6 +108,16 @@ class Kernel:
         _, fds = await self._request("changes", other=other.kernel_id)
         return await asyncio.to_thread(_document, fds)
 
+    async def listening(self) -> list[Listener]:
+        """See ``handle.KernelHandle``."""
+        answer, _ = await self._request("listening")
+        return [Listener(**each) for each in answer["listeners"]]
+
+    async def dial(self, family: socket.AddressFamily) -> socket.socket:
+        """See ``handle.KernelHandle``."""
+        _, fds = await self._request("dial", ipv6=family == socket.AF_INET6)
+        return socket.socket(fileno=fds.pop())
+
     async def _request(self, op: str, **arguments: Any) -> tuple[dict[str, Any], list[int]]:
         return await self._held.link.request(op, kernel_id=self.kernel_id, **arguments)
 
@@ -123,6 +136,7 @@ class Kernel:
     def ended(self, end: KernelExit) -> None:
         """The supervisor says that it ended."""
         if not self.exited.done():
+            self._held.linger(self.network)
             self.exited.set_result(end)
 
 
@@ -203,6 +217,10 @@ class HeldKernels:
     def _hold(self, kernel: Kernel | Checkpoint) -> None:
         self._kernels[kernel.kernel_id] = kernel
         kernel.exited.add_done_callback(lambda _: self._kernels.pop(kernel.kernel_id, None))
+
+    def linger(self, network: FamilyNetwork) -> None:
+        """One of its kernels has ended; what its last connections were may still be told."""
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, lambda: network)
 
     def use_up(self, handle: KernelHandle, why: str) -> None:
         """It is nobody's handle any more."""

@@ -7,6 +7,7 @@ must offer, too.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from ..protocol.egress import Egress
 from .kernel_exit import KernelExit
 from .limits import Limits
+from .listening import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Usage:
 
 NetworkRecord = Mapping[str, Any]
 """A connection that a sandbox made, or was refused: ``verdict`` (allowed, refused), ``protocol``, ``host``, ``port``,
-``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused)."""
+``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused). With the verdict ``untold`` a ``count`` of those
+that came too fast to be told."""
 
 
 class FamilyNetwork:
@@ -201,6 +204,15 @@ class KernelHandle(Protocol):
 
         Raises ConflictError if it is of another family or none.
         """
+
+    async def listening(self) -> list[Listener]:
+        """What listens in its network, which is its family's; what runs in another branch has no ``process``.
+
+        Raises ConflictError without isolation, NotFoundError if the kernel has ended.
+        """
+
+    async def dial(self, family: socket.AddressFamily) -> socket.socket:
+        """A TCP socket in its network, non-blocking and not yet connected. Raises as ``listening``, NoCapacityError."""
 
 
 class KernelSource(Protocol):

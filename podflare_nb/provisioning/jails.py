@@ -7,13 +7,14 @@ import errno
 import os
 import secrets
 import signal
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..protocol.egress import Egress
+from . import listening
 from .errands import Errand
 from .family_files import FamilyFiles
 from .jail import build, inside, user_namespace
@@ -24,6 +25,7 @@ from .jail.disk import Disk, DiskStore
 from .jail.plan import BRANCH_ROOT, JailPlan
 from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
+from .listening import Listener
 from .network.networks import Networks
 from .network.sandbox_network import SandboxNetwork
 from .waiting import readable, reap
@@ -137,6 +139,10 @@ class Jail:
         own; nothing on the way is any sandbox's to change."""
         return os.open(f"/proc/{self._init_pid}/root/../..{BRANCH_ROOT}/{FIRST}", os.O_PATH | os.O_CLOEXEC)
 
+    def listening(self, members: Iterable[int]) -> list[Listener]:
+        """What listens in its network; ``members``: processes among which the names are looked for."""
+        return listening.read(self._init_pid, members)
+
     def claim(self, pid: int) -> bool:
         """Note that a process is a member's. False if it is somebody else's already, or none of this jail's."""
         if pid in self._claimed:
@@ -179,14 +185,15 @@ class Jail:
         await self.files.close()
         if self.networking is not None:
             self.networking.close()
-        if self.network >= 0:
-            os.close(self.network)
         if self._init_pid:
             with suppress(ProcessLookupError):
                 sc.pidfd_send_signal(self.init_pidfd, signal.SIGKILL)
             await reap(self._init_pid, self.init_pidfd)
             os.close(self.init_pidfd)
             os.close(self._lifeline)
+        if self.network >= 0:
+            os.close(self.network)
+            self.network = -1
         if self._disk is not None:
             self._disk.close()
         if self.userns >= 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,12 +16,14 @@ from typing import Any
 from ..errors import ConflictError, NoCapacityError, NotFoundError
 from ..protocol.egress import Egress
 from . import awakening, live_fork
+from .branches import Branch
 from .factory import KernelFactory
 from .fork_files import because
 from .handle import TerminalRefusal
 from .holdings import Holdings
 from .jail import inside, overlay_changes
 from .limits import Limits
+from .network.namespaces import open_socket
 from .sleeping_kernel import SleepingKernel
 from .succession import succeed as let_succeed
 from .supervised_kernel import SupervisedKernel
@@ -30,6 +33,10 @@ MAX_FORKS = 32
 VARIABLES_SECONDS = 10.0
 """Beyond the budget that the kernel is given."""
 CHANGES_SECONDS = 30.0
+NO_NETWORK = (
+    "Without isolation a sandbox has no network of its own: its servers listen on this machine itself. Open "
+    "http://127.0.0.1:<port> there."
+)
 
 
 @dataclass(slots=True)
@@ -234,6 +241,32 @@ async def _open_terminal(request: Request) -> Answer:
     return {"terminal_id": terminal.terminal_id}
 
 
+async def _listening(request: Request) -> Answer:
+    branch = _branch_with_network(request)
+    found = branch.jail.listening(branch.group.kernel_pids())
+    return {"listeners": [{"port": each.port, "address": each.address, "process": each.process} for each in found]}
+
+
+async def _dial(request: Request) -> Answer:
+    family = socket.AF_INET6 if request.body["ipv6"] else socket.AF_INET
+    jail = _branch_with_network(request).jail
+    try:
+        request.fds.append(open_socket(jail.network, family, socket.SOCK_STREAM).detach())
+    except OSError as error:
+        raise NoCapacityError(f"The sandbox's network cannot be reached: {error.strerror}.") from error
+    return {}
+
+
+def _branch_with_network(request: Request) -> Branch:
+    """Raises ConflictError without a jail: what listens on this machine is not one sandbox's to show to others."""
+    branch = request.kernel.branch
+    if branch is None:
+        raise ConflictError(NO_NETWORK)
+    if branch.jail.network < 0:
+        raise NotFoundError("The kernel has ended.")
+    return branch
+
+
 async def _kill_terminal(request: Request) -> Answer:
     terminal = request.holdings.terminal(request.body["terminal_id"])
     if terminal is not None:
@@ -254,6 +287,8 @@ REQUESTS: dict[str, Callable[[Request], Awaitable[Answer]]] = {
     "variables": _variables,
     "changes": _changes,
     "succeed": _succeed,
+    "listening": _listening,
+    "dial": _dial,
     "open_terminal": _open_terminal,
     "kill_terminal": _kill_terminal,
 }

@@ -17,7 +17,7 @@ from ..provisioning.handle import FamilyNetwork, NetworkRecord
 
 FILE = "network.jsonl"
 MAX_BYTES, FILES = 64 << 20, 4
-FIELDS = ("verdict", "protocol", "host", "port", "sent", "received", "reason")
+FIELDS = ("verdict", "protocol", "host", "port", "sent", "received", "reason", "count")
 
 
 class NetworkAudit:
@@ -38,7 +38,7 @@ class NetworkAudit:
         """A line for each."""
         at = self._clock().isoformat(timespec="milliseconds")
         for record in records:
-            line = {"at": at, **network.label, **{name: record.get(name) for name in FIELDS}}
+            line = {"at": at, **network.label, **{name: record[name] for name in FIELDS if name in record}}
             self._handler.emit(logging.makeLogRecord({"msg": "%s", "args": (json.dumps(line),)}))
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class NetworkLog:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self.connections: deque[Connection] = deque(maxlen=MOST_KEPT)
-        self.allowed, self.refused = 0, 0
+        self.allowed, self.refused, self.untold = 0, 0, 0
 
     def __repr__(self) -> str:
         return f"<NetworkLog allowed={self.allowed} refused={self.refused}>"
@@ -51,6 +51,9 @@ class NetworkLog:
         """Keep these; those of them that were refused."""
         refused = []
         for record in records:
+            if record.get("verdict") == "untold":
+                self.untold += int(record.get("count") or 0)
+                continue
             connection = self._connection(record)
             self.connections.append(connection)
             if connection.verdict == "refused":

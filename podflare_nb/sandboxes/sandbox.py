@@ -27,6 +27,7 @@ from .guarded_observer import GuardedObserver
 from .kernel_keeper import KernelKeeper
 from .lineage import Origin
 from .network_log import NetworkLog
+from .ports import Ports
 from .settings import ExecutionSettings
 from .terminals import Terminals, TerminalService
 
@@ -108,6 +109,7 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
         self._network: FamilyNetwork = handle.network
         self._network.label.setdefault("sandbox_id", self.id)
         self._network.label.setdefault("tenant_id", self.tenant_id)
+        self.ports = Ports(lambda: self.kernel.handle, lambda: surroundings.clock().timestamp())
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
 

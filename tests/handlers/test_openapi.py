@@ -19,8 +19,11 @@ from podflare_nb.protocol.operations import OPERATIONS, REFUSALS
 from podflare_nb.protocol.states import ErrorCode
 
 ROOT = Path(__file__).parents[2]
-NOT_OF_THE_API = {r"/podflare/?", r"/podflare/static/(.*)", r"/podflare/mcp", r"/podflare/.*"}
-"""The page, its assets, MCP (which describes itself), and whatever there is not."""
+PROXY = r"/podflare/sandboxes/[^/]+/ports/[^/]+(?:/.*)?"
+NOT_OF_THE_API = {r"/podflare/?", r"/podflare/static/(.*)", r"/podflare/mcp", PROXY, r"/podflare/.*"}
+"""The page, its assets, MCP (which describes itself), what sandboxes serve, and whatever there is not."""
+NOT_IN_THE_DOCUMENT = {"range_not_satisfiable", "unreachable", "no_answer"}
+"""Codes of Tornado's own refusals, and of the proxy."""
 METHODS = ("get", "head", "post", "put", "patch", "delete")
 VARIANTS = {
     r"(\.ipynb)?": ["", ".ipynb"],
@@ -78,7 +81,7 @@ def test_every_call_has_a_name_of_its_own():
 
 
 def test_errors_are_documented_with_the_statuses_that_they_have():
-    assert set(ErrorCode.__args__) == set(STATUS_OF_CODE) - {"range_not_satisfiable"}
+    assert set(ErrorCode.__args__) == set(STATUS_OF_CODE) - NOT_IN_THE_DOCUMENT
     assert {STATUS_OF_CODE[code] for code in ErrorCode.__args__} - {405} == set(REFUSALS)
 
 

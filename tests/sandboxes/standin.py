@@ -21,6 +21,7 @@ from podflare_nb.protocol.egress import OFF, Egress
 from podflare_nb.provisioning.handle import FamilyNetwork, Fork, ForkWarning, Usage
 from podflare_nb.provisioning.kernel_exit import KernelExit, classify
 from podflare_nb.provisioning.limits import Limits
+from podflare_nb.provisioning.listening import Listener
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 LAUNCHER = Path(__file__).with_name("plain_kernel.py")
@@ -119,6 +120,8 @@ class PlainHandle:
         self.ended_by_us = False
         self.closed = False
         self.used_up = False
+        self.ports: set[int] = set()
+        """What is said to listen; the machine's own ports."""
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[KernelExit] = loop.create_future()
         self.pidfd = os.pidfd_open(plain.process.pid)
@@ -151,6 +154,14 @@ class PlainHandle:
 
     async def changes(self, other) -> dict:
         return {"of": [self.kernel_id, other.kernel_id]}
+
+    async def listening(self) -> list[Listener]:
+        return [Listener(port, "127.0.0.1", "a process") for port in sorted(self.ports)]
+
+    async def dial(self, family) -> socket.socket:
+        sock = socket.socket(family)
+        sock.setblocking(False)
+        return sock
 
     async def state(self) -> tuple[bytes, Path]:
         """Its variables, and a copy of its workspace."""

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import package_files
+from . import accounts, package_files
 
 COPIED_FROM_ETC = (
     "adduser.conf", "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debconf.conf",
@@ -29,25 +29,6 @@ DIRECTORIES = (
     "var/log/apt", "var/mail", "var/spool", "var/tmp", "workspace",
 )  # fmt: skip
 MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
-USERS = """\
-root:x:0:0:root:/root:/bin/bash
-daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
-man:x:6:12:man:/var/cache/man:/usr/sbin/nologin
-www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
-_apt:x:42:65534::/nonexistent:/usr/sbin/nologin
-nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
-"""
-GROUPS = """\
-root:x:0:
-daemon:x:1:
-adm:x:4:
-tty:x:5:
-man:x:12:
-www-data:x:33:
-staff:x:50:
-users:x:100:
-nogroup:x:65534:
-"""
 LOGIN_PATH = """\
 # A login shell makes PATH anew: the template's own programs come first in it nevertheless.
 if [ -n "$PODFLARE_NB_PATH" ]; then
@@ -86,8 +67,8 @@ def _compose_etc(etc: Path) -> None:
         _copy(Path("/etc") / name, etc / name)
     _copy(Path("/etc") / CERTIFICATES, etc / CERTIFICATES, without=("private",))
     written = {
-        "passwd": USERS,
-        "group": GROUPS,
+        "passwd": accounts.passwd(),
+        "group": accounts.group(),
         "hosts": HOSTS,
         "hostname": "sandbox\n",
         "shadow": "root:*:::::::\n",

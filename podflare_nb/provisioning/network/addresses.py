@@ -46,8 +46,8 @@ NOT_PUBLIC_6 = tuple(
         "8000::/1",  # not assigned, unique local, link-local, multicast
     )
 )
-NEVER = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), IPv4Network("224.0.0.0/4"), IPv6Network("::/127"),
-         IPv6Network("ff00::/8"))  # fmt: skip
+MULTICAST = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
+NEVER = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), IPv6Network("::/127"), *MULTICAST)
 """What no operator can open: these mean the machine that is asked, or many."""
 
 

@@ -1,63 +1,86 @@
-"""Lets the host forward packets for sandboxes, on the links that need it and no others, and takes it back.
+"""Lets the host forward packets for sandboxes, and for nobody else, and takes it back.
 
-Linux forwards what comes in over a link by that link's own setting (ip-sysctl: ``conf/<link>/forwarding``); for IPv6
-since 6.17 (``force_forwarding``), before that only for all links at once, which also changes how a host takes its
-addresses: then IPv6 is left alone, and sandboxes have IPv4 unless the host forwards IPv6 anyway.
+Linux forwards what comes in over a link by that link's own setting (ip-sysctl: ``conf/<link>/forwarding``; for IPv6
+since 6.17 ``force_forwarding``), which new links take from ``default``. Only these are touched: the switch for all
+links at once (``ip_forward``) also changes how a host takes its addresses and redirects. Before 6.17 IPv6 has only that
+one: then sandboxes have no IPv6, unless the host forwards it anyway. What the host did not forward before, between
+links that are none of ours, it does not forward now: ``rules.host_rules`` guards that.
 
-Supervisors on one host share these settings. Each holds a lock on a file for each setting that it needs; whoever lets
-go of the last one puts the setting back. The file of a killed process waits for the next one's end.
+Supervisors on one host share these settings: each holds a lock on a file that lists what was turned on, and whoever
+lets go of the last one turns it off. The file of a killed process waits for the next one's end.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 SETTINGS = Path("/proc/sys/net")
 LOCKS = Path("/run/podflare_nb-forwarding")
+NO_LINKS = frozenset({"all", "default"})
 
 
 class Forwarding:
-    """What is needed by one supervisor. ``take_back`` it."""
+    """What one supervisor needs, of one version of IP. ``take_back`` it.
 
-    def __init__(self) -> None:
-        self._held: dict[str, int] = {}
+    ``anyway``: links over which the host forwards by itself.
+    """
+
+    def __init__(self, version: int) -> None:
+        """Raises OSError."""
+        self._lock, self._path = _claim(version)
+        self.anyway: frozenset[str] = frozenset()
+        self._turned_on: set[str] = set()
+        try:
+            self._turn_on(version)
+        except BaseException:
+            self.take_back()
+            raise
+
+    @property
+    def turned_on(self) -> bool:
+        """Whether the host forwards anything only because of sandboxes."""
+        return bool(self._turned_on)
 
     def __repr__(self) -> str:
-        return f"<Forwarding {sorted(self._held)}>"
+        return f"<Forwarding {sorted(self._turned_on)}>"
 
-    def allow(self, version: int, links: Iterable[str]) -> frozenset[str]:
-        """Forward what comes in over these. The links of them that do so for sandboxes only. Raises OSError."""
+    def _turn_on(self, version: int) -> None:
         setting = "forwarding" if version == 4 or whole_host_forwards_6() else "force_forwarding"
-        LOCKS.mkdir(mode=0o700, exist_ok=True)
-        return frozenset(link for link in links if self._turn_on(f"ipv{version}/conf/{link}/{setting}"))
-
-    def _turn_on(self, setting: str) -> bool:
-        """True if it was off before, whoever of us has turned it on."""
-        path = _lock_of(setting)
-        was_on = (SETTINGS / setting).read_text().strip() != "0"
-        if was_on and not path.exists():
-            return False
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        self._held[setting] = lock
-        (SETTINGS / setting).write_text("1")
-        return True
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        known = set(os.pread(self._lock, 1 << 20, 0).decode().split())
+        anyway = set()
+        for path in (SETTINGS / f"ipv{version}/conf").iterdir():
+            name = f"ipv{version}/conf/{path.name}/{setting}"
+            if path.name == "all" or name in known:
+                continue
+            with suppress(FileNotFoundError):  # a link that has just gone
+                if (SETTINGS / name).read_text().strip() != "0":
+                    anyway.add(path.name)
+                    continue
+                (SETTINGS / name).write_text("1")
+                known.add(name)
+        self.anyway = frozenset(anyway - NO_LINKS)
+        self._turned_on = known
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, "\n".join(sorted(known)).encode(), 0)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def take_back(self) -> None:
         """What nobody else needs is as it was. Idempotent."""
-        while self._held:
-            setting, lock = self._held.popitem()
-            with suppress(OSError):  # somebody else needs it
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _lock_of(setting).unlink(missing_ok=True)
-                with suppress(FileNotFoundError):  # its link is gone
-                    (SETTINGS / setting).write_text("0")
-            os.close(lock)
-        with suppress(OSError):  # not there, or not empty
+        if self._lock < 0:
+            return
+        with suppress(BlockingIOError):  # somebody else needs it
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in os.pread(self._lock, 1 << 20, 0).decode().split():
+                with suppress(FileNotFoundError):  # its link has gone
+                    (SETTINGS / name).write_text("0")
+            self._path.unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = -1
+        with suppress(OSError):  # not empty
             LOCKS.rmdir()
 
 
@@ -68,10 +91,22 @@ def whole_host_forwards_6() -> bool:
 
 def can_forward_6() -> bool:
     """Whether IPv6 can be forwarded for sandboxes without changing the rest of the host."""
-    return whole_host_forwards_6() or (SETTINGS / "ipv6/conf/lo/force_forwarding").exists()
+    return whole_host_forwards_6() or (SETTINGS / "ipv6/conf/default/force_forwarding").exists()
 
 
-def _lock_of(setting: str) -> Path:
-    """Settings are a namespace's, file names are not."""
+def _claim(version: int) -> tuple[int, Path]:
+    """The locked file, which still has its name: whoever lets go of it may have removed it meanwhile. Settings are a
+    namespace's, file names are not."""
     namespace = Path("/proc/thread-self/ns/net").stat().st_ino
-    return LOCKS / f"{namespace}-{setting.replace('/', '-')}"
+    path = LOCKS / f"{namespace}-ipv{version}"
+    while True:
+        LOCKS.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # somebody has just removed the directory
+            continue
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.fstat(lock).st_ino == path.stat().st_ino:
+                return lock, path
+        os.close(lock)

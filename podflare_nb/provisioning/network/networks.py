@@ -6,6 +6,7 @@ refused with the reason.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from .sandbox_network import SandboxNetwork
 
 log = logging.getLogger(__name__)
 GATEWAY = "podflare_nb.provisioning.network.gateway"
+LINGER_SECONDS = 5.0
 MIRROR = "podflare_nb.provisioning.network.mirror"
 
 
@@ -79,15 +81,17 @@ class Networks:
 
     def changed(self, network: SandboxNetwork) -> None:
         """See ``sandbox_network.Surroundings``."""
-        if network.id in self._networks:
+        if network.id in self._networks and not network.closed:
             for attendant in (self.gateway, self.mirror):
                 attendant.tell(*_parts(network.change()))
 
     def closed(self, network: SandboxNetwork) -> None:
         """See ``sandbox_network.Surroundings``."""
-        if self._networks.pop(network.id, None) is not None:
+        if network.id in self._networks:
             for attendant in (self.gateway, self.mirror):
                 attendant.tell({"op": "close", "network": network.id})
+            # What its last connections were is still on its way.
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._networks.pop, network.id, None)
 
     def _all_for_gateway(self) -> Iterator[Order]:
         body = {"op": "configure", "uid": self._uids[0], **self._reach()}
@@ -116,6 +120,8 @@ class Networks:
 
     def _all(self, order_of: Any) -> Iterator[Order]:
         for network in list(self._networks.values()):
+            if network.closed:
+                continue
             with suppress(OSError):  # its jail is on its way out
                 yield order_of(network)
 
@@ -130,6 +136,8 @@ class Networks:
             by_network: dict[str, list[dict[str, object]]] = {}
             for record in event["records"]:
                 by_network.setdefault(record.pop("network"), []).append(record)
+            for name, count in event.get("dropped", {}).items():
+                by_network.setdefault(name, []).append({"verdict": "untold", "count": count})
             for name, records in by_network.items():
                 if (network := self._networks.get(name)) is not None:
                     network.heard(records)

@@ -31,7 +31,7 @@ _VERDICT_REGISTER, _REGISTER = 0, 1
 _SET_INTERVAL, _SET_CONSTANT, _SET_EVAL = 0x4, 0x2, 0x20
 _INTERVAL_END = 1
 _IPV4_TYPE, _IPV6_TYPE = 7, 8
-_META_OIF, _META_IIF, _META_NFPROTO, _META_L4PROTO = 5, 4, 15, 16
+_META_IIF, _META_OIF, _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 4, 5, 6, 7, 15, 16
 _ESTABLISHED_OR_RELATED = 2 | 4
 _ADMIN_PROHIBITED = 3
 
@@ -213,6 +213,12 @@ def reject() -> Expression:
 def tcp() -> Rule:
     """It is TCP."""
     return [_meta(_META_L4PROTO), _compare(bytes([socket.IPPROTO_TCP]))]
+
+
+def not_between(prefix: str) -> Rule:
+    """Neither the link that it came over nor the one that it leaves over has a name that begins so."""
+    name = prefix.encode()
+    return [_meta(_META_IIFNAME), _compare(name, 1), _meta(_META_OIFNAME), _compare(name, 1)]
 
 
 def of_ip(version: int) -> Rule:

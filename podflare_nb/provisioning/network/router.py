@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 
 from ...protocol.egress import Network
-from . import links, namespaces, nftables
+from . import conntrack, links, namespaces, nftables
 from .addresses import Reach
 from .config import ConnectionLimits
 from .forwarding import SETTINGS, Forwarding, can_forward_6
 from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
-from .rules import TABLE, host_rules, router_rules, sandbox_rules
+from .rules import TABLE, UPLINK_PREFIX, host_rules, router_rules, sandbox_rules
 
 SANDBOXES_4 = IPv4Network("198.18.0.0/15")
 """Sandboxes' addresses, seen by nobody but themselves and the router: a range for benchmarks (RFC 2544), so that no
@@ -31,9 +31,6 @@ DEFAULT_4, DEFAULT_6 = ip_network("0.0.0.0/0"), ip_network("::/0")
 HARDWARE = bytes.fromhex("02706662e001")
 UPLINK, FIRST_SANDBOX = 2, 1000
 INSIDE = links.End("eth0", 2, -1)
-CONNTRACK_DESTROY = 3
-SO_RCVBUFFORCE = 33
-EVENT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,8 @@ class Router:
     def __init__(self, name: str, reach: Reach, limits: ConnectionLimits, without: tuple[str, ...]) -> None:
         """``without``: layers left out, for negative controls."""
         self._name, self._limits, self._without = name, limits, without
-        self._forwarding = Forwarding()
-        self._uplink_name = f"pfnb{secrets.token_hex(4)}"
+        self._forwarding: list[Forwarding] = []
+        self._uplink_name = f"{UPLINK_PREFIX}{secrets.token_hex(4)}"
         self._uplink = secrets.randbelow(1 << 28) + (1 << 24)
         self.namespace = -1
         self._netlink: Netlink | None = None
@@ -96,7 +93,7 @@ class Router:
         with namespaces.entered(self.namespace):
             (SETTINGS / "ipv4/ip_forward").write_text("1")
             (SETTINGS / "ipv6/conf/all/forwarding").write_text("1")
-            (SETTINGS / "netfilter/nf_conntrack_acct").write_text("1")
+            conntrack.set_up()
         defaults = [DEFAULT_4, *([DEFAULT_6] if len(far) > 1 else [])]
         self._netlink.ask([links.up(links.LOOPBACK_INDEX), links.up(UPLINK),
                            *(links.address(UPLINK, each) for each in far),
@@ -119,16 +116,16 @@ class Router:
         return host, far
 
     def _meet_the_host(self, far: list[links.Interface]) -> None:
-        guarded: set[str] = set()
+        guard: dict[int, set[int]] = {}
         for each in far:
-            ways_out = self._around.ways_out[each.version]
-            guarded |= self._forwarding.allow(each.version, [self._uplink_name, *ways_out])
-        indexes = [socket.if_nametoindex(link) for link in guarded - {self._uplink_name}]
+            forwarding = Forwarding(each.version)
+            self._forwarding.append(forwarding)
+            if forwarding.turned_on:
+                guard[each.version] = {socket.if_nametoindex(link) for link in forwarding.anyway}
         addresses = [ip_network(each.ip) for each in far]
         self._table = nftables.open_netlink()
-        rules = host_rules(
-            f"{TABLE}-{self._name}", self.reach, self._uplink, addresses, indexes, bare="host_rules" in self._without
-        )
+        name, bare = f"{TABLE}-{self._name}", "host_rules" in self._without
+        rules = host_rules(name, self.reach, self._uplink, addresses, guard, bare=bare)
         rules.commit(self._table)
 
     def new_wire(self) -> Wire:
@@ -141,6 +138,8 @@ class Router:
 
     def give_back(self, wire: Wire) -> None:
         """Its sandbox has ended. The wire ends with the sandbox's namespace; its number is used again last of all."""
+        with suppress(OSError):
+            self._forget(wire)
         self._free.append(wire.number)
 
     def attach(self, wire: Wire, namespace: int) -> None:
@@ -148,6 +147,9 @@ class Router:
         netlink = self._open_netlink()
         index = FIRST_SANDBOX + wire.number
         near = links.End(f"s{wire.number}", index, self.namespace)
+        with namespaces.entered(namespace):  # it has the addresses that it is given, and asks nobody for others
+            for name, value in (("accept_ra", "0"), ("addr_gen_mode", "1")):
+                (SETTINGS / f"ipv6/conf/default/{name}").write_text(value)
         netlink.ask([
             links.wire(near, replace(INSIDE, namespace=namespace), HARDWARE, self._around.mtu), links.up(index),
         ])  # fmt: skip
@@ -170,15 +172,19 @@ class Router:
             inside.ask([links.unroute(INSIDE.index, each) for each in wire.defaults])
         index = FIRST_SANDBOX + wire.number
         self._open_netlink().ask([links.unroute(index, each.network) for each in wire.addresses])
+        self._forget(wire)
+
+    def _forget(self, wire: Wire) -> None:
+        """Its connections have ended, and are told of now."""
+        with Netlink(NETLINK_NETFILTER, self.namespace) as netlink:
+            netlink.ask([conntrack.forget(each.ip) for each in wire.addresses])
 
     def for_gateway(self) -> list[int]:
-        """Descriptors of the namespace, for the gateway to live in, and of what tells of each connection that ended,
-        with its bytes (nfnetlink_conntrack, DESTROY). Raises OSError."""
-        with Netlink(NETLINK_NETFILTER, self.namespace) as netlink:
-            netlink.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BYTES)
-            netlink.join(CONNTRACK_DESTROY)
-            netlink.socket.setblocking(False)  # noqa: FBT003 - positional only
-            return [os.dup(self.namespace), netlink.socket.detach()]
+        """Descriptors of the namespace, for the gateway to live in, and of what tells of each connection that ended.
+
+        Raises OSError.
+        """
+        return [os.dup(self.namespace), conntrack.ends(self.namespace)]
 
     def traffic(self, wire: Wire) -> tuple[int, int]:
         """Bytes that a sandbox has sent and received over its wire. Raises OSError."""
@@ -191,7 +197,8 @@ class Router:
 
     def close(self) -> None:
         """Take everything away. Idempotent."""
-        self._forwarding.take_back()
+        for forwarding in self._forwarding:
+            forwarding.take_back()
         for netlink in (self._table, self._netlink):
             if netlink is not None:
                 netlink.close()

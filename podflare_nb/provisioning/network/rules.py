@@ -16,19 +16,24 @@ address. An address that the host got after its start counts as its own in the t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_network
 
 from ...protocol.egress import Address, Network
 from . import nftables as nft
-from .addresses import NOT_PUBLIC_4, NOT_PUBLIC_6, Reach
+from .addresses import MULTICAST, NOT_PUBLIC_4, NOT_PUBLIC_6, Reach
 from .config import ConnectionLimits
 from .links import LOOPBACK_INDEX
 
 TABLE = "podflare_nb"
+UPLINK_PREFIX = "pfnb"
+"""Of the names of hosts' links to their routers, those of other supervisors too."""
 LOG_GROUP = 1
 LOGGED_BYTES = 128
 """Of a refused packet: its headers."""
+Guard = Mapping[int, AbstractSet[int]]
+"""By version of IP, where the host is made to forward: the links that it forwards over anyway."""
 LOGS_PER_SECOND, LOGS_AT_ONCE = 10, 50
 EARLY = -10
 """Before others' rules: what these drop is dropped, what they accept the others still see."""
@@ -38,7 +43,10 @@ def sandbox_rules(reach: Reach) -> nft.Table:
     """Of a sandbox's namespace."""
     table = nft.Table(TABLE)
     _name_ranges(table, reach)
+    table.ranges("many", MULTICAST)
     table.chain("refuse", [
+        # Nobody could answer for many; Linux itself speaks to neighbours so, which is nothing to be told.
+        *([*nft.to(version, "many"), nft.verdict(nft.DROP)] for version in (4, 6)),
         [nft.no_faster_than(LOGS_PER_SECOND, LOGS_AT_ONCE), nft.log(LOG_GROUP, LOGGED_BYTES)],
         [*nft.of_ip(6), *nft.tcp(), nft.reset()],
         [nft.reject()],
@@ -77,12 +85,11 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
 
 
 def host_rules(  # noqa: PLR0913 - what is at that edge
-    name: str, reach: Reach, uplink: int, router: Iterable[Network], guarded: Iterable[int], *, bare: bool = False
+    name: str, reach: Reach, uplink: int, router: Iterable[Network], guard: Guard, *, bare: bool = False
 ) -> nft.Table:
     """Of the host's namespace, in a table that Linux removes with the socket that made it.
 
-    ``uplink``: the host's link to the router, which has the addresses ``router`` there. ``guarded``: links over which
-    the host forwards only because sandboxes need it; between those and others it goes on not to.
+    ``uplink``: the host's link to the router, which has the addresses ``router`` there.
     """
     table = nft.Table(name, nft.OWNER)
     leaving = [[*nft.source(version, "router"), nft.masquerade()] for version in table.ranges("router", router)]
@@ -98,9 +105,21 @@ def host_rules(  # noqa: PLR0913 - what is at that edge
         [*nft.out_of(uplink), *nft.of_a_known_connection(), nft.verdict(nft.ACCEPT)],
         [*nft.out_of(uplink), nft.verdict(nft.DROP)],
         *([*nft.into(uplink), *rule] for rule in _only_named(reach)),
-        *([*nft.into(link), nft.verdict(nft.DROP)] for link in guarded),
+        *_guarded(guard),
     ], hook="forward", priority=EARLY)  # fmt: skip
     return table
+
+
+def _guarded(guard: Guard) -> list[nft.Rule]:
+    """What the host forwards only because sandboxes need it, it forwards for nobody else."""
+    return [
+        rule
+        for version, anyway in sorted(guard.items())
+        for rule in (
+            *([*nft.of_ip(version), *nft.into(link), nft.verdict(nft.ACCEPT)] for link in sorted(anyway)),
+            [*nft.of_ip(version), *nft.not_between(UPLINK_PREFIX), nft.verdict(nft.DROP)],
+        )
+    ]
 
 
 def _name_ranges(table: nft.Table, reach: Reach) -> None:

@@ -49,6 +49,7 @@ class SandboxNetwork:
         self.egress = Egress("off")
         self._wire: Wire | None = None
         self._connected = False
+        self.closed = False
         self.sent, self.received = 0, 0
         """Bytes by proxies so far."""
         self.heard: Callable[[list[dict[str, object]]], None] = lambda _: None
@@ -136,7 +137,9 @@ class SandboxNetwork:
 
     def close(self) -> None:
         """Let go of it; the wire ends with its namespace. Idempotent."""
-        self._surroundings.closed(self)
+        if self.closed:
+            return
+        self.closed = True
         if self._wire is not None and self._surroundings.router is not None:
             self._surroundings.router.give_back(self._wire)
-            self._wire = None
+        self._surroundings.closed(self)

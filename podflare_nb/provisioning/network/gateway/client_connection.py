@@ -53,7 +53,9 @@ class ClientConnection:
             return None
         try:
             async with asyncio.timeout(HEAD_SECONDS):
-                while not (end := request_head.end_of_head(self.buffer)):
+                seen = 0
+                while not (end := request_head.end_of_head(self.buffer, seen)):
+                    seen = len(self.buffer)
                     if not await self._read_more():
                         return None
         except TimeoutError as error:

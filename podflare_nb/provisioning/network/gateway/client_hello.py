@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+BEGINNING = bytes((22, 3))
+"""Of a handshake record of SSL 3.0 or later."""
 MAX_BYTES = 64 * 1024
 RECORD_HEADER = 5
 HANDSHAKE_HEADER = 4
@@ -47,31 +49,39 @@ class _Reader:
         return self.at >= len(self.data)
 
 
-def looks_like_tls(data: bytes | bytearray) -> bool:
-    """Whether the first bytes of a connection are a handshake record of TLS (SSL 3.0 or later)."""
-    return data[0] == HANDSHAKE and (len(data) < 2 or data[1] == 3)
+class ClientHelloReader:
+    """``feed`` what the client sends until it is whole. Each byte is looked at once, however small the parts are."""
 
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._message = bytearray()
+        self._count = 0
 
-def message(data: bytes | bytearray) -> bytes | None:
-    """The body of the ClientHello; None until enough was read. Raises NotTlsError."""
-    body, at = bytearray(), 0
-    while len(data) - at >= RECORD_HEADER:
-        kind, length = data[at], int.from_bytes(data[at + 3 : at + 5], "big")
-        if kind != HANDSHAKE or not 0 < length <= MAX_RECORD:
-            raise NotTlsError("its first TLS records are no handshake")
-        body += data[at + RECORD_HEADER : at + RECORD_HEADER + length]
-        at += RECORD_HEADER + length
-        if body[0] != CLIENT_HELLO:
-            raise NotTlsError("its first TLS message is no ClientHello")
-        if len(body) >= HANDSHAKE_HEADER:
-            size = int.from_bytes(body[1:4], "big")
-            if len(body) >= HANDSHAKE_HEADER + size:
-                return bytes(body[HANDSHAKE_HEADER : HANDSHAKE_HEADER + size])
-            if size > MAX_BYTES:
+    def feed(self, data: bytes | bytearray) -> bytes | None:
+        """The body of the ClientHello; None until enough was read. Raises NotTlsError."""
+        self._rest += data
+        self._count += len(data)
+        while len(self._rest) >= RECORD_HEADER:
+            length = int.from_bytes(self._rest[3:RECORD_HEADER], "big")
+            if self._rest[0] != HANDSHAKE or not 0 < length <= MAX_RECORD:
+                raise NotTlsError("its first TLS records are no handshake")
+            if len(self._rest) < RECORD_HEADER + length:
                 break
-    if len(data) > MAX_BYTES or (len(body) >= HANDSHAKE_HEADER and int.from_bytes(body[1:4], "big") > MAX_BYTES):
-        raise NotTlsError(f"its TLS ClientHello has more than {MAX_BYTES} bytes")
-    return None
+            self._message += self._rest[RECORD_HEADER : RECORD_HEADER + length]
+            del self._rest[: RECORD_HEADER + length]
+            if (body := self._body()) is not None:
+                return body
+        if self._count > MAX_BYTES:
+            raise NotTlsError(f"its TLS ClientHello has more than {MAX_BYTES} bytes")
+        return None
+
+    def _body(self) -> bytes | None:
+        if self._message[0] != CLIENT_HELLO:
+            raise NotTlsError("its first TLS message is no ClientHello")
+        size = int.from_bytes(self._message[1:HANDSHAKE_HEADER], "big")
+        if len(self._message) < HANDSHAKE_HEADER + size:
+            return None
+        return bytes(self._message[HANDSHAKE_HEADER : HANDSHAKE_HEADER + size])
 
 
 def server_name(body: bytes) -> str | None:

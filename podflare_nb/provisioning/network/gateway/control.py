@@ -16,13 +16,13 @@ from ....errors import PodflareError
 from ....protocol.egress import Address, Egress, address
 from ... import datagrams
 from ...waiting import receive
+from ..records import ConnectionRecord
 from .accepting import Acceptor
 from .client_connection import ClientConnection
 from .dns_listeners import UdpListener, serve_tcp
 from .ended_connections import ended_connections
 from .netlink_listener import NetlinkListener
 from .proxy import ProxyConnection
-from .records import ConnectionRecord
 from .refused_packets import refused_packets
 from .sandbox_network import SandboxNetwork, Surroundings
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 LISTENERS = 3
 MAX_DNS_CONNECTIONS = 16
 TURN_AWAY_SECONDS = 2.0
+LINGER_SECONDS = 2.0
 
 
 class OpenNetwork:
@@ -150,7 +151,10 @@ class Control:
             datagram.fds.clear()
             self._by_address.update(dict.fromkeys(addresses, name))
         elif body["op"] == "egress":
-            self._networks[name].network.change(Egress.from_json(body["egress"]))
+            changed = self._networks[name]
+            changed.addresses = [address(text) for text in body.get("address", ())]
+            self._by_address.update(dict.fromkeys(changed.addresses, name))
+            changed.network.change(Egress.from_json(body["egress"]))
         elif body["op"] == "close":
             await self._close(name)
         else:
@@ -159,10 +163,16 @@ class Control:
     async def _close(self, name: str) -> None:
         network = self._networks.pop(name, None)
         if network is not None:
-            for each in network.addresses:
-                if self._by_address.get(each) == name:
-                    del self._by_address[each]
+            # Its last connections are told of by the router now, perhaps after this.
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._forget, network.addresses, name)
             await network.close()
+
+    def _forget(self, addresses: list[Address], name: str) -> None:
+        for each in addresses:
+            if self._by_address.get(each) == name:
+                del self._by_address[each]
+        if name not in self._networks:
+            self._around.records.forget(name)
 
     def read_ended_connections(self, data: bytes) -> None:
         """What the router's conntrack tells: connections of sandboxes that have a way out."""

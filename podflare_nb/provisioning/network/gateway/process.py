@@ -21,12 +21,12 @@ import dns.rdata
 from ....protocol.egress import address, networks
 from ... import datagrams
 from ...jail import syscalls
+from .. import privileges
 from ..addresses import Reach
-from . import privileges
+from ..records import Records
 from .control import Control, send
 from .netlink_listener import NetlinkListener
 from .pipes import Pipes
-from .records import Records
 from .resolver import ENVIRONMENT, ResolverThreads
 from .sandbox_network import Capacity, Surroundings
 

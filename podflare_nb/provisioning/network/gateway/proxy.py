@@ -11,12 +11,12 @@ from contextlib import suppress
 import h11
 
 from ....protocol.egress import Address
+from ..records import Protocol
 from . import dialing
 from .client_connection import HEAD_SECONDS, ClientConnection, LateError
 from .dialing import UnreachableError
 from .exchange import BadResponseError, Exchange, Outcome
 from .policy import RefusedError, shown
-from .records import Protocol
 from .relay import abort
 from .request_head import HTTP_PORT, Authority, BadRequestError, RequestHead
 from .resolver import UnresolvedError

@@ -20,7 +20,7 @@ HTTP_PORT = 80
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])")
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n|\r(?!\n)(?=.)", re.DOTALL)
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]\u0080-\U0010ffff-]+")
 
@@ -91,14 +91,17 @@ def _authority(text: str, default_port: int | None, what: str) -> Authority:
         raise BadRequestError(f"the host of {what} {reason}") from error
 
 
-def end_of_head(data: bytes | bytearray) -> int:
-    """Where the head that ``data`` begins with ends; 0 if more of it must be read. Raises BadRequestError."""
-    end = data.find(END) + len(END)
+def end_of_head(data: bytes | bytearray, seen: int = 0) -> int:
+    """Where the head that ``data`` begins with ends; 0 if more of it must be read. Raises BadRequestError.
+
+    ``seen``: how many bytes were there when it was asked before; they are not looked at again.
+    """
+    start = max(0, seen + 1 - len(END))
+    end = data.find(END, start) + len(END)
     found = end >= len(END)
-    head = data[: end if found else MAX_HEAD_BYTES + 1]
-    if _BARE_LINE_FEED.search(head):
+    if _BARE_LINE_FEED.search(data, max(0, start - 1), end if found else len(data)):
         raise BadRequestError("a line of the request's head does not end with CR LF")
-    if len(head) > MAX_HEAD_BYTES:
+    if (end if found else len(data)) > MAX_HEAD_BYTES:
         raise BadRequestError(f"the request's head has more than {MAX_HEAD_BYTES} bytes")
     return end if found else 0
 

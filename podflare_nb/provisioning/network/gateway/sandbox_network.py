@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from ....protocol.egress import Address, Egress
 from ..addresses import Reach
+from ..records import ConnectionRecord, Protocol, Records, Verdict
 from .pipes import Pipes
 from .policy import Policy, RefusedError
-from .records import ConnectionRecord, Protocol, Records, Verdict
 from .resolver import Asker, ResolverThreads
 
 RECEIVE_BYTES = 256 * 1024

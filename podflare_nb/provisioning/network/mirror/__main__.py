@@ -6,7 +6,8 @@ privileges, for good, before the first sandbox's listener arrives. It ends when 
 
 Datagrams that come: ``configure`` first (``cache``: directory; ``config``: the operator's file or null; ``uid``: the id
 to become; ``public_networks``, ``private_networks`` and ``own_addresses`` as the gateway gets them), then ``open``
-(``network``, ``egress``; the listener as its one descriptor), ``egress`` and ``close``. That go: ``ready`` or ``failed`` (``error``), then what ``reports`` tells.
+(``network``, ``egress``; the listener as its one descriptor), ``egress`` and ``close``. That go: ``ready`` or
+``failed`` (``error``), then what ``records`` tells.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,13 +25,13 @@ from typing import Any
 from ....errors import InvalidArgumentError
 from ....protocol.egress import Egress, address, networks
 from ... import datagrams
-from ...jail import capabilities
 from ...jail import syscalls as sc
 from ...waiting import receive
+from .. import privileges
 from ..addresses import Reach
+from ..records import Records
 from . import host_settings, settings
 from .downloads import Downloads
-from .reports import Reports
 from .routes import Routes
 from .serving import Listener, Network
 from .store import Store
@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 class Mirror:
     """What is served, and on which listeners."""
 
-    def __init__(self, routes: Routes, reports: Reports) -> None:
+    def __init__(self, routes: Routes, records: Records) -> None:
         self._routes = routes
-        self._reports = reports
+        self._records = records
         self._listeners: dict[str, Listener] = {}
 
     async def obey(self, told: datagrams.Datagram) -> None:
@@ -56,7 +56,7 @@ class Mirror:
         match body.get("op"):
             case "open" if len(told.fds) == 1:
                 await self._close(name)  # told again after a restart of the supervisor's
-                listener = Listener(Network(name, Egress.from_json(body["egress"])), self._routes, self._reports)
+                listener = Listener(Network(name, Egress.from_json(body["egress"])), self._routes, self._records)
                 listener.listen_on(socket.socket(fileno=told.fds.pop()))
                 self._listeners[name] = listener
             case "egress" if name in self._listeners:
@@ -70,6 +70,7 @@ class Mirror:
     async def _close(self, name: str) -> None:
         listener = self._listeners.pop(name, None)
         if listener is not None:
+            self._records.forget(name)
             await listener.end()
 
 
@@ -88,24 +89,12 @@ def prepare(body: dict[str, Any]) -> tuple[settings.Settings, Reach]:
     return found, reach
 
 
-def drop_privileges(user: int) -> None:
-    """Become this user, without a capability, for good. Nothing to do where there is no privilege to drop."""
-    if os.geteuid() == 0:
-        _open_to_mirrors(Path())
-        capabilities.drop_bounding()
-        os.setgroups([])
-        os.setresgid(GROUP, GROUP, GROUP)
-        os.setresuid(user, user, user)
-        capabilities.drop_all()
-    sc.set_no_new_privs()
-    sc.set_dumpable(dumpable=False)
-
-
-def _open_to_mirrors(directory: Path) -> None:
+def open_to_mirrors(directory: Path) -> None:
     """Mirrors of several services, each a user of its own, share the cache as one group."""
-    for path in (directory, *directory.rglob("*")):
-        if path.stat(follow_symlinks=False).st_gid != GROUP:
-            os.chown(path, -1, GROUP, follow_symlinks=False)
+    if os.geteuid() == 0:
+        for path in (directory, *directory.rglob("*")):
+            if path.stat(follow_symlinks=False).st_gid != GROUP:
+                os.chown(path, -1, GROUP, follow_symlinks=False)
     directory.chmod(0o2770)
 
 
@@ -115,17 +104,33 @@ async def serve(supervisor: socket.socket, body: dict[str, Any]) -> None:
     try:
         found, reach = prepare(body)
         upstream = Upstream(found, reach)
-        drop_privileges(int(body.get("uid", NOBODY)))
+        open_to_mirrors(Path())
+        privileges.forgo_new()
+        privileges.become(int(body.get("uid", NOBODY)), GROUP)
         store = Store(found.cache_bytes)
     except (InvalidArgumentError, OSError, KeyError, ValueError) as error:
         datagrams.send(supervisor, {"event": "failed", "error": str(error)})
         return
-    reports = Reports(supervisor)
-    mirror = Mirror(Routes(found, upstream, Downloads(upstream, store)), reports)
+    records = Records(lambda body: _tell(supervisor, body))
+    mirror = Mirror(Routes(found, upstream, Downloads(upstream, store)), records)
     datagrams.send(supervisor, {"event": "ready"})
-    reports.start()
-    while True:
-        await mirror.obey(await receive(supervisor))
+    telling = asyncio.create_task(records.run())
+    try:
+        while True:
+            await mirror.obey(await receive(supervisor))
+    finally:
+        telling.cancel()
+
+
+def _tell(supervisor: socket.socket, body: dict[str, Any]) -> bool:
+    """Tell the supervisor; False if the socket is full. When it is gone, ``serve`` sees it."""
+    try:
+        datagrams.send(supervisor, body)
+    except BlockingIOError:
+        return False
+    except datagrams.PeerClosedError:
+        return True
+    return True
 
 
 def main() -> None:
@@ -134,8 +139,7 @@ def main() -> None:
     sc.set_name("podflare-mirror")
     os.umask(0o007)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl+C is the supervisor's to hear
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    privileges.raise_descriptor_limit()
     supervisor = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(supervisor.fileno(), False)  # noqa: FBT003 - positional only
     with suppress(datagrams.PeerClosedError):

@@ -10,7 +10,6 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tornado import httputil
@@ -19,8 +18,8 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, StreamClosedError
 
 from ....protocol.egress import Egress
+from ..records import ConnectionRecord, Protocol, Records, Verdict
 from .downloads import File
-from .reports import Reports, record
 from .routes import ALLOWED_METHODS, RefusedError, Reply, Routes
 from .settings import Site
 from .upstream import UpstreamError
@@ -47,7 +46,7 @@ class Network:
 class Listener(HTTPServer, httputil.HTTPServerConnectionDelegate):
     """Serves one network on its listening socket."""
 
-    def initialize(self, network: Network, routes: Routes, reports: Reports) -> None:  # type: ignore[override]  # as tornado's Configurable has it
+    def initialize(self, network: Network, routes: Routes, records: Records) -> None:  # type: ignore[override]  # as tornado's Configurable has it
         """Called by the constructor."""
         super().initialize(
             self, max_header_size=MAX_HEADER_BYTES, max_body_size=MAX_BODY_BYTES, idle_connection_timeout=IDLE_SECONDS,
@@ -56,7 +55,7 @@ class Listener(HTTPServer, httputil.HTTPServerConnectionDelegate):
         self.network = network
         self.origin = ""
         self._routes = routes
-        self._reports = reports
+        self._records = records
 
     def listen_on(self, sock: socket.socket) -> None:
         """Serve on it; it is this listener's from now on."""
@@ -79,7 +78,7 @@ class Listener(HTTPServer, httputil.HTTPServerConnectionDelegate):
     ) -> httputil.HTTPMessageDelegate:
         """A request begins."""
         assert isinstance(request_conn, HTTP1Connection)  # noqa: S101 - tornado has no other
-        return _Request(self, request_conn, self._routes, self._reports)
+        return _Request(self, request_conn, self._routes, self._records)
 
     async def end(self) -> None:
         """Close the listening socket and every connection."""
@@ -91,11 +90,11 @@ class Listener(HTTPServer, httputil.HTTPServerConnectionDelegate):
 class _Request(httputil.HTTPMessageDelegate):
     """One request and its answer."""
 
-    def __init__(self, listener: Listener, connection: HTTP1Connection, routes: Routes, reports: Reports) -> None:
+    def __init__(self, listener: Listener, connection: HTTP1Connection, routes: Routes, records: Records) -> None:
         self._listener = listener
         self._connection = connection
         self._routes = routes
-        self._reports = reports
+        self._records = records
         self._start = httputil.RequestStartLine("", "", "")
         self._headers = httputil.HTTPHeaders()
         self._received = 0
@@ -225,15 +224,14 @@ class _Request(httputil.HTTPMessageDelegate):
 
     def _record(self, network: Network, site: Site | None, refusal: str | None) -> None:
         sent, received = HEADER_BYTES, HEADER_BYTES + self._received
-        self._reports.count(network.id, sent, received)
-        if site is None and refusal is None:
+        self._records.add_traffic(network.id, sent, received)
+        if site is None:
             return
-        with suppress(ValueError, KeyError):
-            where = {} if site is None else {"protocol": site.scheme, "host": str(site.host), "port": site.port}
-            verdict = "allowed" if refusal is None else "refused"
-            self._reports.add(
-                record(network.id, verdict, sent=sent, received=received, reason=refusal or "", **where)  # type: ignore[arg-type]  # by their names
-            )
+        protocol: Protocol = "https" if site.scheme == "https" else "http"
+        verdict: Verdict = "allowed" if refusal is None else "refused"
+        self._records.add(
+            ConnectionRecord(network.id, verdict, protocol, str(site.host), site.port, sent, received, refusal or "")
+        )
 
 
 def _part(size: int, first: int | None, last: int | None) -> tuple[int, int]:

@@ -103,7 +103,6 @@ class Records:
         told = self._clock() - TRAFFIC_SECONDS
         while True:
             await self._some.wait()
-            await asyncio.sleep(BATCH_SECONDS)
             self._some.clear()
             self._send_records()
             if self._traffic and self._clock() - told >= TRAFFIC_SECONDS:
@@ -111,6 +110,7 @@ class Records:
                 self._send_traffic()
             if self._waiting or self._dropped or self._traffic:
                 self._some.set()
+            await asyncio.sleep(BATCH_SECONDS)  # the first is told at once; what comes meanwhile, together
 
     def _send_records(self) -> None:
         while self._waiting or self._dropped:

@@ -1,7 +1,7 @@
-"""What the gateway gives up before it reads a byte of a sandbox.
+"""What gateway and mirror give up before they read a byte of a sandbox.
 
 Afterwards it can neither gain a privilege nor enter a namespace; code that took it over could speak to the network as
-the router's namespace and the resolver threads' sockets let it, and read what the configured user may read.
+the namespaces of its threads let it, and read what the configured user may read.
 Does not: hide the file system, filter system calls.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import resource
 
-from ...jail import capabilities, syscalls
+from ..jail import capabilities, syscalls
 
 
 def forgo_new() -> None:
@@ -26,7 +26,7 @@ def become(uid: int, gid: int) -> None:
     Raises ValueError for root's ids.
     """
     if uid <= 0 or gid <= 0:
-        raise ValueError("the gateway runs as an ordinary user: uid and gid must be above 0")
+        raise ValueError("gateway and mirror run as an ordinary user: uid and gid must be above 0")
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(gid, gid, gid)

@@ -1,0 +1,307 @@
+"""What a sandbox serves at a port, for whoever ``port_access`` lets in: HTTP and websockets, streamed both ways.
+
+A request's head is sent on before its body has come, and the answer before the body is over. The answer is relayed by
+a task of its own, so that a program that answers while it reads (an echo) does not wait for us, who wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from contextlib import ExitStack
+from http.client import responses
+from typing import Any
+from urllib.parse import quote
+
+import h11
+from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.base.call_context import CallContext
+from jupyter_server.utils import url_path_join
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from ..errors import ForbiddenError, PodflareError, UnauthenticatedError, UnreachableError
+from . import port_access, port_headers, port_target, port_tunnel
+from .port_access import Admitted
+from .port_headers import Headers
+from .port_target import Target
+from .port_upstream import Upstream, in_time
+from .statuses import body_of, status_of
+from .streaming import StreamingHandler
+
+MOST_BYTES = 1 << 50
+"""Of a request's body: none of it is kept here, so the program may decide."""
+WEBDAV = ("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY")
+ERROR_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Port {port}</title><meta name="viewport" '
+    'content="width=device-width"><style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui,sans-serif;'
+    "max-width:40rem;margin:15vh auto;padding:0 1rem}}</style><h1>Port {port}</h1><p>{sentence}</p></html>\n"
+)
+
+
+class PortHandler(StreamingHandler):
+    """``/podflare/sandboxes/{id}/ports/{port}/...``."""
+
+    SUPPORTED_METHODS = (*web.RequestHandler.SUPPORTED_METHODS, *WEBDAV)
+
+    def initialize(self, **_: Any) -> None:
+        """Begin with no program."""
+        super().initialize()
+        self._url = str(self.request.uri)
+        self.request.uri = self.request.path = port_target.loggable(self._url)
+        self._target: Target | None = None
+        self._admitted: Admitted | None = None
+        self._upstream: Upstream | None = None
+        self._relaying: asyncio.Task[None] | None = None
+        self._held = ExitStack()
+        """What is given back at the end, whatever end that is."""
+        self._says_program = False
+
+    def set_default_headers(self) -> None:
+        """Take from every answer what a page of this host may do."""
+        for name in ("Content-Type", "Server"):
+            self.clear_header(name)
+        for name, value in port_headers.ISOLATION.items():
+            self.set_header(name, value)
+
+    def check_xsrf_cookie(self) -> None:
+        """Leave it to ``port_access``: a cookie alone writes nothing here."""
+
+    async def admit(self) -> None:
+        """Find out who asks, and begin to ask the program."""
+        CallContext.set(CallContext.JUPYTER_HANDLER, self)
+        self.current_user = self._jupyter_current_user = None
+        self._target = target = port_target.parse(self._url)
+        if not self.check_host():
+            raise ForbiddenError(f"The host name {self.request.host!r} is not this machine's.")
+        if "Service-Worker" in self.request.headers:
+            raise ForbiddenError("Service workers are not for pages of a sandbox: they would outlive it.")
+        try:
+            admitted = await port_access.admit(self, target)
+        except UnauthenticatedError:
+            if target.kind is None and port_access.is_navigation(self):
+                self.answer_with(self._ask_for_login)
+                return
+            raise
+        if admitted.visit is not None or not target.path:
+            self.answer_with(self._send_to_visit(target, admitted))
+        elif self._is_preflight():
+            self.answer_with(self._answer_preflight)
+        else:
+            await self._begin(target, admitted)
+
+    async def _begin(self, target: Target, admitted: Admitted) -> None:
+        """Connect, and send the head on."""
+        self._admitted = admitted
+        self._task = asyncio.current_task()
+        connection: Any = self.request.connection
+        connection.set_max_body_size(MOST_BYTES)
+        ports = admitted.sandbox.ports
+        self._held.enter_context(ports.place(admitted.allows, self._cut_off))
+        try:
+            self._upstream = await Upstream.over(await ports.connect(target.port))
+            self._held.callback(self._upstream.close)
+            await self._upstream.ask(str(self.request.method), target.path + target.query, self._for_program())
+        except BaseException:
+            self._held.close()
+            raise
+        admitted.sandbox.was_used()
+        if not port_access.is_websocket(self):
+            self._relaying = asyncio.create_task(self._relay(self._upstream, target, admitted))
+
+    def _for_program(self) -> Headers:
+        target, admitted, request = self._known()
+        sent = [(name, value) for name, value in request.headers.get_all() if not self._is_our_secret(name, value)]
+        forwarded = [
+            ("X-Forwarded-For", str(request.remote_ip)),
+            ("X-Forwarded-Host", request.host),
+            ("X-Forwarded-Proto", request.protocol),
+            ("X-Forwarded-Prefix", target.prefix),
+        ]
+        if port_access.is_websocket(self):
+            forwarded += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        else:
+            forwarded.append(("Connection", "close"))
+        if "Transfer-Encoding" in request.headers:
+            forwarded.append(("Transfer-Encoding", "chunked"))
+        elif "Content-Length" in request.headers:
+            forwarded.append(("Content-Length", str(self.declared_length)))
+        return port_headers.to_program(
+            sent,
+            port=target.port,
+            own_origin=port_access.own_origin(self),
+            cookie=admitted.allows.jar.header_for(target.path),
+            forwarded=forwarded,
+        )
+
+    def _is_our_secret(self, name: str, value: str) -> bool:
+        """Whether a header says who is asking us, and not the program."""
+        if name.lower() != "authorization":
+            return False
+        return any(port_access.is_ours(self, word) for word in value.split())
+
+    def _known(self) -> tuple[Target, Admitted, Any]:
+        assert self._target is not None  # noqa: S101 - called once both are known
+        assert self._admitted is not None  # noqa: S101
+        return self._target, self._admitted, self.request
+
+    async def data_received(self, chunk: bytes) -> None:  # type: ignore[override] # Tornado awaits what it gets
+        """Send a part of the body on; of a request that is refused, none is kept."""
+        if self._upstream is not None:
+            await self._upstream.send(chunk)
+
+    async def _relay(self, upstream: Upstream, target: Target, admitted: Admitted) -> None:
+        """Send the answer back as it comes; the method ends it."""
+        answer = await in_time(upstream)
+        if answer.status_code < 200:
+            raise UnreachableError("What listens there changed the protocol without being asked.")
+        self._set_head(answer, target, admitted)
+        self.send_small_pieces()
+        await self.flush()
+        async for piece in upstream.body():
+            if self.request.method != "HEAD":
+                admitted.sandbox.was_used()
+                await self.send(piece)
+
+    def _set_head(self, answer: h11.Response | h11.InformationalResponse, target: Target, admitted: Admitted) -> None:
+        said = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        for name, value in said:
+            if name == "set-cookie":
+                admitted.allows.jar.take(value, target.path)
+        kept = port_headers.to_browser(
+            said, port=target.port, prefix=target.prefix, outside=self.request.host, path=target.path
+        )
+        if self._is_of_its_page():
+            kept = port_headers.for_opaque_origin(kept)
+        self._says_program = True
+        self.set_status(answer.status_code, None if answer.status_code in responses else "Unknown")
+        self.clear_header("Date")
+        for name, value in kept:
+            if not (name == "content-length" and answer.status_code in {204, 304}):
+                self.add_header(name.title(), value)
+
+    @allow_unauthenticated
+    async def get(self) -> None:
+        """Let the relay come to its end; of a websocket, open the tunnel."""
+        try:
+            await self._exchange()
+        finally:
+            self._held.close()
+
+    head = post = put = patch = delete = get
+    options = get  # type: ignore[assignment] # Jupyter's is not a coroutine
+    propfind = proppatch = mkcol = copy = move = lock = unlock = report = search = query = get
+
+    async def _exchange(self) -> None:
+        upstream, relaying = self._upstream, self._relaying
+        assert upstream is not None  # noqa: S101 - ``admit`` answers otherwise where there is none
+        try:
+            await upstream.end()
+            if relaying is None:
+                await self._tunnel(upstream)
+                return
+            await relaying
+        except (PodflareError, StreamClosedError):
+            if self._headers_written:  # too late for a sentence: a cut is how a client learns that it is not all
+                self._hang_up()
+                return
+            raise
+        finally:
+            if relaying is not None:
+                relaying.cancel()
+        if not self._finished:
+            await web.RequestHandler.finish(self)
+
+    async def _tunnel(self, upstream: Upstream) -> None:
+        target, admitted, request = self._known()
+        answer = await in_time(upstream)
+        if answer.status_code != 101:
+            await self._relay_refusal(upstream, answer)
+            return
+        accepted = port_headers.accept_of(request.headers.get("Sec-WebSocket-Key", ""))
+        if (b"sec-websocket-accept", accepted.encode()) not in list(answer.headers):
+            raise UnreachableError("What listens there did not accept the websocket as RFC 6455 demands.")
+        self._set_head(answer, target, admitted)
+        self.set_header("Connection", "Upgrade")
+        self.set_header("Upgrade", "websocket")
+        web.RequestHandler.finish(self)
+        first, reader, writer = upstream.opened()
+        await port_tunnel.relay(self.detach(), first, reader, writer, admitted.sandbox.was_used)
+
+    async def _relay_refusal(self, upstream: Upstream, answer: h11.Response | h11.InformationalResponse) -> None:
+        target, admitted, _ = self._known()
+        self._set_head(answer, target, admitted)
+        async for piece in upstream.body():
+            await self.send(piece)
+        await web.RequestHandler.finish(self)
+
+    def _is_of_its_page(self) -> bool:
+        """Whether a page asks which came from here: it knows the address, and has no origin."""
+        origin = self.request.headers.get("Origin")
+        return origin == port_headers.OPAQUE and self._target is not None and self._target.kind is not None
+
+    def _is_preflight(self) -> bool:
+        asked = "Access-Control-Request-Method" in self.request.headers
+        return self.request.method == "OPTIONS" and asked and self._is_of_its_page()
+
+    async def _answer_preflight(self) -> None:
+        headers = self.request.headers
+        wanted = headers.get("Access-Control-Request-Headers", "")
+        for name, value in port_headers.preflight(headers["Access-Control-Request-Method"], wanted):
+            self.set_header(name, value)
+        self.set_status(204)
+        await web.RequestHandler.finish(self)
+
+    def _send_to_visit(self, target: Target, admitted: Admitted) -> Any:
+        place = target.in_visit(admitted.visit) if admitted.visit else f"{target.prefix}/{target.query}"
+
+        async def redirect(*_: str) -> None:
+            self.set_status(307)
+            self.set_header("Location", place)
+            self.set_header("Cache-Control", "no-store")
+            await web.RequestHandler.finish(self)
+
+        return redirect
+
+    async def _ask_for_login(self) -> None:
+        self.set_status(302)
+        place = quote(self.request.path)
+        self.set_header("Location", f"{url_path_join(self.base_url, 'login')}?next={place}")
+        await web.RequestHandler.finish(self)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell an error as a page to whoever looks at a page."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if self._admitted is not None and self._is_of_its_page():
+            for name, value in port_headers.for_opaque_origin([]):
+                self.set_header(name, value)
+        if self._target is None or not port_access.is_navigation(self):
+            super().write_error(status_code, **kwargs)
+            return
+        status = status_of(error) if error is not None else status_code
+        self.set_status(status)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        sentence = html.escape(str(body_of(error, status)["error"]))
+        web.RequestHandler.finish(self, ERROR_PAGE.format(port=self._target.port, sentence=sentence))
+
+    def _log(self) -> None:
+        """Log what the service answered; a program's own failures are no business of its log."""
+        if not self._says_program:
+            super()._log()
+
+    def _cut_off(self) -> None:
+        """What let this request in is over."""
+        self._held.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if (stream := self._socket()) is not None:
+            stream.close()
+
+    def on_connection_close(self) -> None:
+        """Give up what was held for a client that went away, also in the middle of its body."""
+        super().on_connection_close()
+        self._held.close()
+        if self._relaying is not None:
+            self._relaying.cancel()

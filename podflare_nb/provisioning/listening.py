@@ -1,0 +1,109 @@
+"""Which TCP ports something listens at in a sandbox's network, read from /proc outside of it (proc_pid_net(5)).
+
+How much there is to read is the sandbox's to choose, so all of it is bounded: the tables have listening sockets first
+and are read no further; a process is looked for within a budget. Only its short name (``comm``) is read, which Linux
+keeps: what a process keeps in its own memory (``cmdline``) can be made to take for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
+
+from .network import listeners
+
+MOST_LISTENERS = 256
+PROCESS_LOOKS = 4096
+"""Descriptors that are looked at for the names of processes, in all; measured as 2 us each."""
+NAME_CHARACTERS = 15
+LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket. ``process``: the name that its process has given itself; None: not found, or another's.
+
+    ``inode`` is the socket's.
+    """
+
+    port: int
+    address: str
+    process: str | None = None
+    inode: int = 0
+
+
+def read(pid: int, members: Iterable[int]) -> list[Listener]:
+    """What listens in the network of process ``pid``, by port. ``members``: whose descriptors are looked through."""
+    found = list(islice(_found(pid), MOST_LISTENERS))
+    names = _names({listener.inode for listener in found}, members)
+    named = (replace(listener, process=names.get(listener.inode)) for listener in found)
+    return sorted(named, key=lambda listener: (listener.port, ":" in listener.address, listener.address))
+
+
+def _found(pid: int) -> Iterator[Listener]:
+    for name in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError):  # no IPv6 here, or the sandbox has ended
+            yield from parse(_table(f"/proc/{pid}/net/{name}"))
+
+
+def _table(path: str) -> Iterator[str]:
+    """Its lines without the head, read as they are taken."""
+    with open(path, "rb") as file:  # noqa: PTH123 - a file of Linux's, which is read piecemeal
+        for line in islice(file, 1, None):
+            yield line.decode("ascii", "replace")
+
+
+def parse(lines: Iterable[str]) -> Iterator[Listener]:
+    """The listening sockets at the beginning of a table, without the service's own."""
+    for line in lines:
+        words = line.split()
+        if len(words) < 10 or words[3] != LISTEN:
+            return
+        address, _, port = words[1].partition(":")
+        listener = Listener(int(port, 16), _address(address), inode=int(words[9]))
+        if not (listener.address == listeners.ADDRESS and listener.port in listeners.PORTS):
+            yield listener
+
+
+def _address(text: str) -> str:
+    """In words of 32 bits, each in this machine's order."""
+    words = (int(text[start : start + 8], 16).to_bytes(4, sys.byteorder) for start in range(0, len(text), 8))
+    packed = b"".join(words)
+    if len(packed) == 4:
+        return str(IPv4Address(packed))
+    address = IPv6Address(packed)
+    return str(address.ipv4_mapped or address)
+
+
+def _names(inodes: set[int], members: Iterable[int]) -> dict[int, str]:
+    """Names of the processes that hold these sockets, as far as the budget goes."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    names: dict[int, str] = {}
+    for pid, link in islice(_descriptors(members), PROCESS_LOOKS):
+        inode = wanted.get(link)
+        if inode is not None and inode not in names:
+            names[inode] = _name(pid)
+        if len(names) == len(wanted):
+            break
+    return names
+
+
+def _descriptors(members: Iterable[int]) -> Iterator[tuple[int, str]]:
+    for pid in members:
+        directory = f"/proc/{pid}/fd"
+        with suppress(OSError), os.scandir(directory) as entries:  # it has ended
+            for entry in entries:
+                with suppress(OSError):
+                    yield pid, os.readlink(f"{directory}/{entry.name}")  # noqa: PTH115 - thousands
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError), open(f"/proc/{pid}/comm", "rb") as file:  # noqa: PTH123 - as above
+        text = file.read(NAME_CHARACTERS + 1).decode(errors="replace")
+        return "".join(character for character in text if character.isprintable())[:NAME_CHARACTERS]
+    return ""
