@@ -68,6 +68,8 @@ class NetworkInfo:
     allowed: int
     refused: int
     """Connections, as far as this sandbox has lived."""
+    untold: int
+    """Connections that came too fast to be told one by one."""
     connections: tuple[NetworkConnection, ...]
     """The last 1000, the newest last."""
 
@@ -80,6 +82,7 @@ class NetworkInfo:
             received_bytes=answer.get("received_bytes"),
             allowed=int(answer.get("allowed") or 0),
             refused=int(answer.get("refused") or 0),
+            untold=int(answer.get("untold") or 0),
             connections=tuple(NetworkConnection.from_json(one) for one in answer.get("connections") or ()),
         )
 

@@ -105,8 +105,25 @@ export interface paths {
         delete: operations["closeSandbox"];
         options?: never;
         head?: never;
-        /** Change times and labels */
+        /** Change times, labels and egress */
         patch: operations["updateSandbox"];
+        trace?: never;
+    };
+    "/v1/sandboxes/{sandbox_id}/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What it may reach, and the last connections */
+        get: operations["getNetwork"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/sandboxes/{sandbox_id}/exec": {
@@ -557,6 +574,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sandboxes/{sandbox_id}/ports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What listens in a sandbox, and where to look at it */
+        get: operations["listPorts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sandboxes/{sandbox_id}/ports/{port}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A link to show a port to others */
+        post: operations["createPortLink"];
+        /** End all links of a port */
+        delete: operations["revokePortLinks"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -712,6 +764,7 @@ export interface components {
             models: components["schemas"]["ModelList"];
             limits: components["schemas"]["RequestLimits"];
             features: components["schemas"]["Features"];
+            network: components["schemas"]["NetworkFeatures"];
         };
         /** @description How many cells. */
         CellCounts: {
@@ -859,6 +912,14 @@ export interface components {
             outputs: (components["schemas"]["StreamOutput"] | components["schemas"]["DisplayOutput"] | components["schemas"]["ResultOutput"] | components["schemas"]["ErrorOutput"])[];
             source: string[];
         };
+        /** @description `POST /v1/sandboxes/{id}/ports/{port}/links`. */
+        CreatePortLink: {
+            /**
+             * @description a whole number of seconds from 1 to 86400
+             * @default null
+             */
+            expires_seconds?: number | null;
+        };
         /** @description `POST /v1/sandboxes`. */
         CreateSandbox: {
             /**
@@ -892,10 +953,12 @@ export interface components {
              */
             persistent?: boolean | null;
             /**
-             * @description true or false
+             * @description true, false or an object {"allow": [rules]}
              * @default null
              */
-            egress?: boolean | null;
+            egress?: boolean | {
+                allow: string[];
+            } | null;
             /**
              * @description an object of at most 64 strings, with names of up to 64 and values of up to 256 characters
              * @default null
@@ -1033,6 +1096,10 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** @description What a sandbox may reach: names, `*.` names, addresses and ranges, each with `:port` or without. */
+        EgressRules: {
+            allow: string[];
+        };
         /** @description Every refusal. `error`: a sentence that says what to do; `code`: for programs. */
         ErrorBody: {
             error: string;
@@ -1099,7 +1166,7 @@ export interface components {
              */
             model?: string | null;
         };
-        ExecEvent: components["schemas"]["StdoutEvent"] | components["schemas"]["StderrEvent"] | components["schemas"]["ResultEvent"] | components["schemas"]["DisplayEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["NoticeEvent"] | components["schemas"]["ExitEvent"];
+        ExecEvent: components["schemas"]["StdoutEvent"] | components["schemas"]["StderrEvent"] | components["schemas"]["ResultEvent"] | components["schemas"]["DisplayEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["NoticeEvent"] | components["schemas"]["NetworkEvent"] | components["schemas"]["ExitEvent"];
         /** @description The end. `data`: 0, 1 for an exception, n of `sys.exit(n)`, bash's own, 124 timeout, 130 interrupted, 137 died. `turn_id` where checkpoints are kept, or the call named one. */
         ExitEvent: {
             seq: number;
@@ -1125,7 +1192,7 @@ export interface components {
             code: string;
             message: string;
         };
-        /** @description What this service can do beyond the least. */
+        /** @description What this service can do beyond the least. `egress`: whether sandboxes can have the public internet. */
         Features: {
             /** @default false */
             fork?: boolean;
@@ -1245,6 +1312,47 @@ export interface components {
             repr: string;
             name: string;
         };
+        /** @description A connection that a sandbox made, or was refused. Bytes. */
+        NetworkConnection: {
+            /** Format: date-time */
+            at: string;
+            /** @enum {string} */
+            verdict: "allowed" | "refused";
+            protocol: string;
+            host: string;
+            port: number | null;
+            sent: number;
+            received: number;
+            reason: string | null;
+        };
+        /** @description Why something could not be reached, told while the code runs that tried. */
+        NetworkEvent: {
+            seq: number;
+            ts: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "network";
+            data: components["schemas"]["RefusedConnection"];
+        };
+        /** @description What sandboxes may reach here. `default`: those that ask for nothing; `internet`: whether `egress` may be true, else `reason` is a sentence why not; `private`: ranges that are not public and that rules may name. */
+        NetworkFeatures: {
+            default: boolean | components["schemas"]["EgressRules"];
+            internet: boolean;
+            reason: string | null;
+            private: string[];
+        };
+        /** @description `GET /v1/sandboxes/{id}/network`: of the sandbox and all branches of its family. `sent_bytes` and `received_bytes` since it began; `untold`: connections that came too fast; counts and `connections` (the last 1000, the newest last) as far as this sandbox has lived. */
+        NetworkInfo: {
+            egress: boolean | components["schemas"]["EgressRules"];
+            sent_bytes: number | null;
+            received_bytes: number | null;
+            allowed: number;
+            refused: number;
+            untold: number;
+            connections: components["schemas"]["NetworkConnection"][];
+        };
         /** @description A notebook, nbformat 4.5. `metadata.podflare_nb`: its sandbox and turns. */
         Notebook: {
             cells: (components["schemas"]["MarkdownCell"] | components["schemas"]["CodeCell"])[];
@@ -1278,7 +1386,7 @@ export interface components {
             type: "notice";
             data: components["schemas"]["Notice"];
         };
-        /** @description `PATCH /v1/sandboxes/{id}`. `labels` replaces all labels; times count from the sandbox's creation. */
+        /** @description `PATCH /v1/sandboxes/{id}`. `labels` replaces all labels; times count from the sandbox's creation; `egress` is that of all branches of its family. */
         PatchSandbox: {
             /**
              * @description a whole number of seconds from 1 to 86400
@@ -1297,7 +1405,29 @@ export interface components {
             labels?: {
                 [key: string]: string;
             } | null;
+            /**
+             * @description true, false or an object {"allow": [rules]}
+             * @default null
+             */
+            egress?: boolean | {
+                allow: string[];
+            } | null;
         };
+        /** @description Something that listens. `address`: where, inside; `url`: where its owner reaches it. `process`: the name that the process has given itself; null if it was not found, or is another branch's. */
+        PortInfo: {
+            port: number;
+            address: string;
+            process: string | null;
+            url: string;
+        };
+        /** @description Whoever has `url` reaches the port until `expires_at`, the links are revoked, or the sandbox ends. */
+        PortLink: {
+            url: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        /** @description `GET /v1/sandboxes/{id}/ports`: by number. Branches of one family have one network, hence one list. */
+        PortList: components["schemas"]["PortInfo"][];
         /** @description `POST .../pty/{pid}/read`: what came after `since_seq`, or the first of it that comes. */
         ReadTerminal: {
             /**
@@ -1356,6 +1486,15 @@ export interface components {
         /** @description `POST /v1/sandboxes/{id}/record`: the markdown cell that has the message. */
         RecordedCell: {
             cell_id: string;
+        };
+        /** @description A connection that the sandbox's egress policy refused. `reason`: a sentence. */
+        RefusedConnection: {
+            /** @constant */
+            verdict: "refused";
+            protocol: string;
+            host: string;
+            port: number | null;
+            reason: string | null;
         };
         /** @description What a request may ask for at most. */
         RequestLimits: {
@@ -1447,7 +1586,7 @@ export interface components {
             limits: components["schemas"]["SandboxLimits"];
             kernel_id: string | null;
             /** @default false */
-            egress?: boolean;
+            egress?: boolean | components["schemas"]["EgressRules"];
             /** @default null */
             end?: components["schemas"]["SandboxEnd"] | null;
             /** @default null */
@@ -2161,8 +2300,51 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    getNetwork: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description An ETag of an earlier answer. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    /** @description For `If-None-Match`. */
+                    ETag: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworkInfo"];
+                };
+            };
+            /** @description As `If-None-Match` has it. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            410: components["responses"]["Gone"];
             500: components["responses"]["Internal"];
             503: components["responses"]["NoCapacity"];
         };
@@ -3477,6 +3659,107 @@ export interface operations {
             404: components["responses"]["NotFound"];
             410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    listPorts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    /** @description `no-store`. */
+                    "Cache-Control": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortList"];
+                };
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    createPortLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+                /** @description A TCP port of it. */
+                port: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CreatePortLink"];
+            };
+        };
+        responses: {
+            /** @description The link. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortLink"];
+                };
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    revokePortLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+                /** @description A TCP port of it. */
+                port: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            410: components["responses"]["Gone"];
             500: components["responses"]["Internal"];
             503: components["responses"]["NoCapacity"];
         };
