@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find podflare_nb kernelspecs jupyter-config -type f -not -name '*.pyc' 2>/dev/null)
 ARGS ?=
+# How many processes share the tests, a file at a time; 0: none beside pytest itself, as --pdb needs it.
+WORKERS ?= 2
 
 .PHONY: run test bench lint check bundle doctor clean
 
@@ -14,7 +16,7 @@ run: $(VENV)/installed  ## start the service; ARGS="--port 9000" passes options 
 
 test: $(VENV)/installed-dev  ## the whole test suite, a real browser included
 	@sh scripts/ensure_chromium.sh
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed-dev  ## style, types, import contracts, generated files
 	$(BIN)/ruff check .

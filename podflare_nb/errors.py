@@ -68,6 +68,12 @@ class TooLargeError(PodflareError):
     code = "too_large"
 
 
+class RangeNotSatisfiableError(PodflareError):
+    """A part of a file that is behind its end; ``details["size"]`` is the file's, in bytes."""
+
+    code = "range_not_satisfiable"
+
+
 class QuotaExceededError(PodflareError):
     """The tenant's quota is used up; ``details["retry_after"]`` is in seconds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from .errors import (
     UnauthenticatedError,
     error_of_answer,
 )
+from .retry import seconds_until
 from .transport import NotSentError, SlowError, TransportError
 
 if TYPE_CHECKING:
@@ -28,8 +30,7 @@ def refusal(endpoint: Endpoint, url: str, status: int, headers: Mapping[str, str
         answer = json.loads(content)
     except ValueError:
         answer = None
-    told = headers.get("retry-after", "")
-    retry_after = float(told) if told.isdecimal() else None
+    retry_after = seconds_until(headers.get("retry-after", ""), time.time())
     asked = urlsplit(url)._replace(query="", fragment="").geturl()
     error = error_of_answer(status, answer, url=asked, retry_after=retry_after)
     if not isinstance(error, UnauthenticatedError):

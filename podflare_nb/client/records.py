@@ -9,11 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .errors import UnexpectedAnswerError
 from .family import ForkedFrom
 from .networks import Egress, egress_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def created_id(answer: object) -> str:
+    """Read the id of a sandbox that was made. Raises UnexpectedAnswerError where there is none."""
+    found = answer.get("id") if isinstance(answer, dict) else None
+    if not isinstance(found, str):
+        raise UnexpectedAnswerError(
+            "What answers at the host says nothing of the sandbox that it was asked for. Is the host right? It usually "
+            "ends with /podflare."
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

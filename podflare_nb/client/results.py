@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .display import bytes_of_base64, html_of_bundle, preformatted, text_of
-from .errors import CodeError
+from .errors import CodeError, UnexpectedAnswerError
 from .networks import NetworkConnection
 
 if TYPE_CHECKING:
@@ -243,7 +243,9 @@ class ResultCollector:
 
     def _ended(self, event: Event) -> ExecResult:
         fields = event.fields
-        exit_code = int(event.data)
+        exit_code = event.data
+        if not isinstance(exit_code, int):
+            raise UnexpectedAnswerError(f"The stream holds an exit without an exit code: {_short(repr(exit_code))}")
         return ExecResult(
             stdout=self.stdout,
             stderr=self.stderr,

@@ -49,6 +49,18 @@ def _is_safe(failure: Failure, repeat: Repeat, *, asked_to: bool) -> bool:
     return failure == "cut" and repeat == "always"
 
 
+def seconds_until(told: str, now: float) -> float | None:
+    """Read a Retry-After: seconds, or the date that proxies may give; None: neither. ``now``: since the epoch."""
+    if told.isdecimal():
+        return float(told)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - it takes milliseconds, and few calls need it
+
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
 def repeat_of_method(method: str) -> Repeat:
     """What a call allows that says nothing of itself: reads may be repeated."""
     return "always" if method in _READS else "refused"

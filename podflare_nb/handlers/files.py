@@ -13,13 +13,20 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 from tornado import httputil, web
 
-from ..errors import ForbiddenError, InvalidArgumentError, PodflareError, TooLargeError
+from ..errors import (
+    ForbiddenError,
+    InvalidArgumentError,
+    PodflareError,
+    RangeNotSatisfiableError,
+    TooLargeError,
+)
 from ..protocol.responses import DirectoryListing, FileEntry, FileWritten
 from ..sandboxes.file_streams import FileEntry as FoundFile
-from ..sandboxes.file_streams import Upload
+from ..sandboxes.file_streams import FileReader, Upload
 from ..sandboxes.files import WorkspaceFiles
 from ..sandboxes.sandbox import Sandbox
 from .authorization import authorized
+from .byte_ranges import part_of
 from .sandboxes import flag
 from .streaming import StreamingHandler
 
@@ -37,21 +44,40 @@ class WorkspaceHandler(StreamingHandler):
     @web.authenticated
     @authorized("read", resource=RESOURCE)
     async def get(self, sandbox_id: str, path: str = "") -> None:
-        """Send a file's bytes, or list a directory."""
+        """Send a file's bytes, or the part that is asked for; or list a directory."""
         files = (await self.find_sandbox(sandbox_id)).files
         found = await files.stat(path)
         if found.type == "directory":
             await self._list(files, path)
             return
         async with await files.open(path) as reader:
-            self.begin_stream(content_type_of(reader.entry.name))
-            self.describe(reader.entry)
-            if self.check_etag_header():
-                self.set_status(304)
-                await self.finish_stream()
-                return
-            self.set_header("Content-Length", str(reader.entry.size))
-            await self.send_all(reader.chunks())
+            await self._send(reader)
+
+    async def _send(self, reader: FileReader) -> None:
+        self.begin_stream(content_type_of(reader.entry.name))
+        self.describe(reader.entry)
+        if self.check_etag_header():
+            self.set_status(304)
+            await self.finish_stream()
+            return
+        size = reader.entry.size
+        part = part_of(self.request.headers, size, quoted(reader.entry.etag))
+        if part is None:
+            part = range(size)
+        elif part:
+            self.set_status(206)
+            self.set_header("Content-Range", f"bytes {part.start}-{part.stop - 1}/{size}")
+        else:
+            raise RangeNotSatisfiableError(f"The file has {size} bytes; the range begins behind its end.", size=size)
+        self.set_header("Content-Length", str(len(part)))
+        await self.send_all(reader.chunks(part))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell an error, and with a range that is not there how large the file is."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if isinstance(error, RangeNotSatisfiableError):
+            self.set_header("Content-Range", f"bytes */{error.details['size']}")
+        super().write_error(status_code, **kwargs)
 
     async def _list(self, files: WorkspaceFiles, path: str) -> None:
         entries = [
@@ -81,7 +107,8 @@ class WorkspaceHandler(StreamingHandler):
 
     def describe(self, found: FoundFile) -> None:
         """Set the headers that tell of a file."""
-        self.set_header("Etag", f'"{found.etag}"')
+        self.set_header("Etag", quoted(found.etag))
+        self.set_header("Accept-Ranges", "bytes")
         self.set_header("Last-Modified", httputil.format_timestamp(found.modified))
         self.set_header("Content-Security-Policy", FILE_CSP)
         self.set_header("Cache-Control", "no-cache")
@@ -172,6 +199,11 @@ class FilesHandler(WorkspaceHandler):
         await files.delete(path, recursive=flag(self, "recursive"))
         self.set_status(204)
         await self.finish()
+
+
+def quoted(etag: str) -> str:
+    """Write an etag as headers have it."""
+    return f'"{etag}"'
 
 
 def content_type_of(name: str) -> str:

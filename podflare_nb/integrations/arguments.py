@@ -9,6 +9,7 @@ Pure; ``code_tool`` and the adapters stand on it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..protocol.observation import shorten
 
 _SHOWN = 100
 _TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
 
 
@@ -51,6 +53,8 @@ def _fault(given: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
             return f"The argument {name} is {_kind(value)}, not {' or '.join(map(_article, wanted))}."
         if "enum" in properties[name] and value not in properties[name]["enum"]:
             return f"The argument {name} cannot be {shorten(repr(value), _SHOWN)}."
+        if isinstance(value, str) and _SURROGATE.search(value):
+            return f"The argument {name} holds half of a surrogate pair, which is no character."
     return None
 
 

@@ -22,6 +22,9 @@ META = "podflare-nb/"
 
 NOTEBOOK_TYPE = "application/x-ipynb+json"
 
+PICTURES_BASE64 = 900_000
+"""Of all pictures of one run: with its text they fit into one event of 1 MiB (``large_answers``)."""
+
 
 def told(text: str, structured: Mapping[str, Any] | None = None) -> types.CallToolResult:
     """Answer with a text, and the same for programs."""
@@ -36,10 +39,18 @@ def shown(content: Sequence[types.ContentBlock]) -> types.CallToolResult:
 
 
 def ran(outcome: ToolOutcome, meta: Mapping[str, object]) -> types.CallToolResult:
-    """Answer with what a run gave: its text, then its pictures."""
-    pictures = [picture(image.data, image.media_type) for image in outcome.images]
+    """Answer with what a run gave: its text, then those of its pictures that fit."""
+    pictures: list[types.ImageContent] = []
+    text, room = outcome.text, PICTURES_BASE64
+    for image in outcome.images:
+        shown = picture(image.data, image.media_type)
+        if len(shown.data) > room:
+            text += f"\n[{image.media_type} of {len(image.data):,} bytes: in the notebook, too big for this answer]"
+            continue
+        room -= len(shown.data)
+        pictures.append(shown)
     return types.CallToolResult(
-        content=[types.TextContent(text=outcome.text), *pictures],
+        content=[types.TextContent(text=text), *pictures],
         is_error=outcome.is_error,
         _meta={META + name: value for name, value in meta.items() if value is not None},
     )

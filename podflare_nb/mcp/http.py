@@ -29,6 +29,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from podflare_nb.client import AsyncClient
 
+from .large_answers import LargeAsJson
 from .server import make_server
 from .session import CLOSING_SECONDS
 
@@ -77,6 +78,8 @@ class HttpSessions:
         self, owner: Owner, connect: Callable[[], AsyncClient], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer one request. ``connect`` makes the client of a session that this request may begin."""
+        if scope["method"] == "POST":
+            send = LargeAsJson(send)
         headers = Headers(scope=scope)
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
         session_id = headers.get(MCP_SESSION_ID_HEADER)

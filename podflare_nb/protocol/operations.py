@@ -85,6 +85,7 @@ REFUSALS = {
     409: ("Conflict", "The state of the thing does not allow it now."),
     410: ("Gone", "It has ended; `details.reason` tells why."),
     413: ("TooLarge", "Over the limit that the sentence names."),
+    416: ("RangeNotSatisfiable", "The range begins behind the file's end; `details.size` is the file's."),
     429: ("QuotaExceeded", "Your quota is used up."),
     500: ("Internal", "A fault of the service, not of the request."),
     503: ("NoCapacity", "The service cannot do it now."),
@@ -113,6 +114,8 @@ IDEMPOTENCY_KEY = Parameter(
     {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
 )
 IF_NONE_MATCH = Parameter("If-None-Match", "header", "An ETag of an earlier answer.", STRING)
+RANGE = Parameter("Range", "header", "`bytes=first-last`: only these bytes of a file.", STRING)
+IF_RANGE = Parameter("If-Range", "header", "The ETag that the file must still have; else all of it is sent.", STRING)
 LAST_EVENT_ID = Parameter("Last-Event-ID", "header", "As `after`; what a browser's EventSource sends.", STRING)
 AFTER = Parameter(
     "after", "query", "The seq of the last event that you have; -1: all.", {"type": "integer", "minimum": -1}
@@ -139,6 +142,8 @@ OF_FILE = (
     Header("ETag", "Of a file.", required=False),
     Header("Last-Modified", "Of a file.", required=False),
     Header("Content-Length", "Bytes.", required=False),
+    Header("Accept-Ranges", "Of a file: `bytes`.", required=False),
+    Header("Content-Range", "Of a part: which bytes, of how many.", required=False),
     Header("Content-Disposition", "A file is an attachment.", required=False),
     Header("Content-Security-Policy", "Of a file: a browser does nothing with it.", required=False),
     Header("Cache-Control", "Of a file: `no-cache`.", required=False),
@@ -283,8 +288,9 @@ FILE_CALLS = (
     Operation(
         "get", FILE, "getFile", "files", "A file's bytes, or a directory's list",
         (Answer(200, "The file, of the type that its name tells; or the list.",
-                {JSON: LISTING_OR_FILE, ANY_TYPE: BINARY}, OF_FILE),),
-        (*CHANGE, *ENDED), cached=True,
+                {JSON: LISTING_OR_FILE, ANY_TYPE: BINARY}, OF_FILE),
+         Answer(206, "The part of the file.", {ANY_TYPE: BINARY}, OF_FILE)),
+        (*CHANGE, 416, *ENDED), parameters=(RANGE, IF_RANGE), cached=True,
     ),
     Operation(
         "head", FILE, "headFile", "files", "Type, size and age of a file", (Answer(200, "It is there.", {}, OF_FILE),),

@@ -15,7 +15,9 @@ from ..errors import InvalidArgumentError, TooLargeError
 from .egress import MAX_RULE_CHARACTERS, MAX_RULES, Egress
 from .states import Language, Speaker
 
-MAX_CODE_BYTES = 1 << 20
+MAX_CODE_BYTES = 4 << 20
+"""The published clients upload a file as code that holds it as base64: 3 MB of it fit."""
+
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SECONDS = 86_400
 MAX_SHOWN = 60
@@ -96,7 +98,8 @@ class CreateSandbox(Request):
         dict[VariableName, VariableValue] | None,
         Field(
             max_length=128,
-            description="an object of at most 128 strings, whose names are letters, digits and _",
+            description="an object of at most 128 strings, whose names are letters, digits and _, "
+            "and whose values have up to 32768 characters and no NUL",
         ),
     ] = None
 
@@ -114,7 +117,7 @@ class PatchSandbox(Request):
 class Exec(Request):
     """``POST /v1/sandboxes/{id}/exec``."""
 
-    code: Annotated[str, Field(description="a string of program text, of at most 1 MiB")]
+    code: Annotated[str, Field(description="a string of program text, of at most 4 MiB")]
     language: Annotated[Language | None, Field(description="'python' or 'bash'")] = None
     timeout_seconds: Annotated[
         float | None,
@@ -200,6 +203,8 @@ def read(kind: type[R], body: bytes) -> R:
         raise _sentence(kind, error) from None
     if isinstance(request, Exec):
         _bounded("code", request.code, MAX_CODE_BYTES)
+        if request.language == "bash" and "\0" in request.code:
+            raise InvalidArgumentError("code has a NUL character, which a program of bash cannot have; leave it out.")
     elif isinstance(request, ChatMessage | Record):
         _bounded("message", request.message, MAX_MESSAGE_BYTES)
     return request
@@ -209,7 +214,7 @@ def _bounded(field: str, text: str, limit: int) -> None:
     # Encoding is only worth its time when the limit is in reach: a character has four bytes at most.
     if len(text) * 4 > limit and (size := len(text.encode(errors="surrogatepass"))) > limit:
         raise TooLargeError(
-            f"{field} has {size} bytes; the limit is {limit} (1 MiB). "
+            f"{field} has {size} bytes; the limit is {limit} ({limit >> 20} MiB). "
             "Put what is large into a file of the sandbox and read it from there.",
             field=field,
             limit=limit,

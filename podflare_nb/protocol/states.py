@@ -35,6 +35,7 @@ ErrorCode = Literal[
     "conflict",
     "gone",
     "too_large",
+    "range_not_satisfiable",
     "quota_exceeded",
     "internal",
     "no_capacity",

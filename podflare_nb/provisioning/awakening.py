@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..errors import NoCapacityError, NotFoundError
+from ..errors import NoCapacityError, NotFoundError, PodflareError
 from .births import Birth
 from .branches import Branch
 from .fork_files import because
@@ -68,15 +68,15 @@ async def _compose(sleeper: SleepingKernel, branch: Branch, birth: Birth) -> Non
     def work(tell: inside.Tell, host: int) -> None:
         Branching(jail.plan, tell, host).wake(new, sleeper.name, below)
 
-    failure = NoCapacityError("The files of the fork could not be made.")
+    failure: PodflareError = NoCapacityError("The files of the fork could not be made.")
     try:
         async with asyncio.timeout(FORK_SECONDS), jail.errand(work) as errand:
             async for told in errand:
                 if "failed" in told.body:
-                    failure = because(told.body["error"], told.body["errno"])
+                    failure = because(OSError(told.body["errno"], told.body["error"]))
                 else:
                     birth.has_files(stack, told.fds[0])
     except OSError as error:
-        failure = because(error.strerror or "it took too long", error.errno)
+        failure = because(error)
     finally:
         birth.fails(failure)

@@ -11,10 +11,11 @@ import asyncio
 import os
 from typing import Any
 
-from ..errors import NoCapacityError, NotFoundError, PodflareError
+from ..errors import ConflictError, NoCapacityError, NotFoundError, PodflareError
 from . import datagrams
+from .branches import Branch
 from .jail.enter import OOM_SCORE_ADJUSTMENT
-from .jail.plan import Stack
+from .jail.plan import WORKSPACE, Stack
 from .jails import Jail
 from .kernel_process import KernelProcess
 from .orders import Orders
@@ -23,6 +24,7 @@ from .supervised_kernel import SupervisedKernel
 
 ASLEEP_SECONDS = 25.0
 GONE = "It ended while it was forked."
+NO_WORKSPACE = f"The directory {WORKSPACE} is not there any more: make it again, then fork."
 
 
 class Birth:
@@ -87,7 +89,7 @@ class Birth:
             await asyncio.to_thread(kernel.branch.group.cgroup.attach, process.pid)
             process.sacrifice(OOM_SCORE_ADJUSTMENT)
             kernel.branch.settle(*await self._made())
-            os.close(kernel.branch.open_workspace())
+            _check_workspace(kernel.branch)
             answer = await kernel.wake(process, self._orders)
         except OSError as error:
             raise NoCapacityError(f"It could not be made a kernel: {error.strerror or error}.") from error
@@ -117,3 +119,11 @@ class Birth:
         elif self._files.exception() is None and not self._taken and self._files.result()[1] >= 0:
             os.close(self._files.result()[1])
             self._taken = True
+
+
+def _check_workspace(branch: Branch) -> None:
+    """Raises ConflictError if its user has removed it: nothing of a sandbox's files could be reached."""
+    try:
+        os.close(branch.open_workspace())
+    except OSError:
+        raise ConflictError(NO_WORKSPACE) from None

@@ -25,6 +25,14 @@ class PeerClosedError(Exception):
     """The other end closed, or died."""
 
 
+class DescriptorsLostError(ValueError):
+    """A message came without all of its descriptors: this process has no room for more (RLIMIT_NOFILE)."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__("there is no room for more open files (RLIMIT_NOFILE)")
+        self.body = body
+
+
 @dataclass(frozen=True, slots=True)
 class Datagram:
     """One message. ``fds`` belong to the receiver, who closes them. ``pid`` is the sender's, as the kernel vouches
@@ -54,7 +62,8 @@ def send(sock: socket.socket, body: dict[str, Any], fds: Sequence[int] = ()) -> 
 
 
 def receive(sock: socket.socket) -> Datagram:
-    """Receive one message. Raises PeerClosedError at the end, ValueError if it is too large or not an object."""
+    """Receive one message. Raises PeerClosedError at the end, ValueError if it is too large or not an object, of that
+    DescriptorsLostError."""
     space = socket.CMSG_SPACE(MAX_FDS * 4) + socket.CMSG_SPACE(UCRED.size)
     try:
         data, ancillary, flags, _ = sock.recvmsg(MAX_BYTES, space, socket.MSG_CMSG_CLOEXEC)
@@ -69,9 +78,9 @@ def receive(sock: socket.socket) -> Datagram:
     if not data:
         raise PeerClosedError
     datagram = Datagram({}, list(fds), pid)
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if flags & socket.MSG_TRUNC:
         datagram.close_fds()
-        raise ValueError(f"a message of more than {MAX_BYTES} bytes or {MAX_FDS} descriptors was refused")
+        raise ValueError(f"a message of more than {MAX_BYTES} bytes was refused")
     try:
         body = json.loads(data)
     except ValueError:
@@ -81,4 +90,7 @@ def receive(sock: socket.socket) -> Datagram:
         datagram.close_fds()
         raise ValueError("a message is a JSON object")  # noqa: TRY004 - the peer's mistake, not a caller's type
     datagram.body.update(body)
+    if flags & socket.MSG_CTRUNC:
+        datagram.close_fds()
+        raise DescriptorsLostError(body)
     return datagram

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NoCapacityError, NotFoundError
-from .branches import Branch
 from .jail_maker import JailMaker
 from .jails import JailWorkshop
 from .kernel_sockets import KernelSockets
@@ -98,6 +97,8 @@ class KernelFactory:
     @staticmethod
     async def _succeed(dead: SupervisedKernel, pool: TemplatePool) -> SupervisedKernel:
         await pool.revive()
+        if dead.branch is not None and not dead.branch.jail.lives:
+            raise NoCapacityError("The first process of its jail was killed, and the jail has ended with it.")
         kernel = dead.successor(pool.template)
         await kernel.start()
         return kernel
@@ -117,19 +118,21 @@ class KernelFactory:
         if self._closed:
             raise NoCapacityError("The supervisor is shutting down.")
         await pool.revive()
-        branch, home = None, None
-        if self._jails is not None:
-            branch = await _branch(self._jails, pool, limits)
-        else:
+        if self._jails is None:
             home = self._runtime / f"home{next(self._serials)}"
             home.mkdir(mode=0o700)
-        kernel = SupervisedKernel(pool.template, branch, self.new_sockets(), home)
-        try:
-            await kernel.start(env)
-        except TemplateLostError:
-            await kernel.kill()
-            raise
-        return kernel
+            return await _started(SupervisedKernel(pool.template, None, self.new_sockets(), home), env)
+        if pool.spare and pool.fits(limits):
+            branch = pool.spare.popleft()
+            if branch.limits != limits:
+                branch.update(limits)
+            try:
+                return await _started(SupervisedKernel(pool.template, branch, self.new_sockets()), env)
+            except NoCapacityError as error:  # its pid 1 may have been killed while it waited
+                log.warning("A jail that was made ahead could not be used: %s", error)
+                await pool.revive()
+        branch = await self._jails.build(pool.template.sources, limits, pool.template.spec.network)
+        return await _started(SupervisedKernel(pool.template, branch, self.new_sockets()), env)
 
     async def template_of(self, kernel: SupervisedKernel) -> Template:
         """The live template that a kernel was forked from, or the one in its place. Raises NoCapacityError."""
@@ -142,7 +145,8 @@ class KernelFactory:
 
     async def _add_jail(self, pool: TemplatePool) -> None:
         assert self._jails is not None  # noqa: S101 - not called without
-        pool.spare.append(await _build(self._jails, pool, pool.template.spec.limits))
+        template = pool.template
+        pool.spare.append(await self._jails.build(template.sources, template.spec.limits, template.spec.network))
 
     async def close(self) -> None:
         """End templates and warm kernels; kernels that were given out are their holders' to kill before."""
@@ -154,15 +158,10 @@ class KernelFactory:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
 
-async def _branch(jails: JailMaker, pool: TemplatePool, limits: Limits) -> Branch:
-    """A spare jail's if one fits, else a new one's."""
-    if pool.spare and pool.fits(limits):
-        branch = pool.spare.popleft()
-        if branch.limits != limits:
-            branch.update(limits)
-        return branch
-    return await _build(jails, pool, limits)
-
-
-async def _build(jails: JailMaker, pool: TemplatePool, limits: Limits) -> Branch:
-    return await jails.build(pool.template.sources, limits, pool.template.spec.network)
+async def _started(kernel: SupervisedKernel, env: Mapping[str, str]) -> SupervisedKernel:
+    try:
+        await kernel.start(env)
+    except TemplateLostError:
+        await kernel.kill()
+        raise
+    return kernel

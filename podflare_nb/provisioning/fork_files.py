@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import NoCapacityError
+from ..errors import ConflictError, NoCapacityError, PodflareError
 from .births import Birth
 from .branches import Branch
 from .jail import inside
@@ -56,7 +56,7 @@ class ForkFiles:
 
     async def compose(self) -> None:
         """Make them. Nothing is raised: whoever waits for what could not be made is told why."""
-        failure = NoCapacityError("The files of the fork could not be made.")
+        failure: PodflareError = NoCapacityError("The files of the fork could not be made.")
         try:
             async with (
                 asyncio.timeout(COMPOSE_SECONDS),
@@ -70,14 +70,14 @@ class ForkFiles:
                         if not written or self._order.copied:
                             self.parent.set_result(None)
                     elif body.get("failed") in self._births:
-                        self._births[body["failed"]].fails(because(body["error"], body["errno"]))
+                        self._births[body["failed"]].fails(because(OSError(body["errno"], body["error"])))
                     elif body["root"] in self._births:
                         upper = dict.fromkeys(self._upper, body["root"]) if root >= 0 else {}
                         self._births[body["root"]].has_files(below.topped(upper), root)
                     else:
                         self.parent.set_result(Move(self._new, self._moved(below, written), root))
         except OSError as error:
-            failure = because(error.strerror or "it took too long", error.errno)
+            failure = because(error)
         finally:
             if not self.parent.done():
                 self.parent.set_exception(failure)
@@ -108,8 +108,9 @@ def _work(plan: JailPlan, order: ForkOrder) -> inside.Work:
     return lambda tell, host: Branching(plan, tell, host).fork(order)
 
 
-def because(reason: str, number: int | None) -> NoCapacityError:
-    """Why files could not be made, for the user."""
-    if number in {errno.ENOSPC, errno.EDQUOT}:
-        return NoCapacityError(FULL_DISK)
+def because(error: OSError) -> PodflareError:
+    """Why files could not be made, for the user. To try again helps only where the sandbox need not be changed."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return ConflictError(FULL_DISK)
+    reason = "it took too long" if isinstance(error, TimeoutError) else error.strerror or str(error)
     return NoCapacityError(f"The files of the fork could not be made: {reason}.")

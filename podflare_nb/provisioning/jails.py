@@ -130,6 +130,11 @@ class Jail:
         """Layers left out, for a negative control."""
         return self._workshop.without
 
+    @property
+    def lives(self) -> bool:
+        """Whether pid 1 does: without it nothing can be started inside."""
+        return os.waitid(os.P_PIDFD, self.init_pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def new_cgroup(self, name: str, limits: Limits) -> Cgroup:
         """A control group for a member. Raises OSError."""
         return self._workshop.cgroups.create(f"{self.serial}-{name}", limits)

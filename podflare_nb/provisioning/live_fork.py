@@ -199,8 +199,9 @@ class _LiveFork:
             async with asyncio.timeout(PAUSE_SECONDS):
                 forked = await self._orders.hear({"forked"}, PAUSE_SECONDS, self._number)
                 forked.close_fds()
+                failure = _not_forked(forked.body.get("error"))
                 for index in _indices(forked.body.get("failed"), self._wish.n):
-                    self._births[index].fails(NoCapacityError("There was no room for another process."))
+                    self._births[index].fails(failure)
                 if await asyncio.shield(self._files.parent) is not None:
                     await self._undisturbed()
             await self._go_on(self._files)
@@ -260,7 +261,7 @@ class _LiveFork:
             lost.append(_give_up(birth, child))
         await asyncio.gather(*lost)
         if not self._outcome.children:
-            raise NoCapacityError(self._outcome.failures[0])
+            raise _of_all(results)
 
     async def _abort(self) -> None:
         """The kernel goes on as it was, and nothing is left of its children."""
@@ -280,6 +281,22 @@ class _LiveFork:
 async def _give_up(birth: Birth, child: Child) -> None:
     await birth.give_up()
     await child.kill()
+
+
+def _not_forked(told: object) -> NoCapacityError:
+    """``told``: why, as the kernel says; nothing if its processes in the middle had no room."""
+    if isinstance(told, str) and told and not told.startswith("BlockingIOError"):
+        return NoCapacityError(f"The kernel could not be forked: {told[:500]}.")
+    return NoCapacityError("There was no room for another process.")
+
+
+def _of_all(failures: Iterable[object]) -> PodflareError:
+    """What to tell of a fork none of whose children lives: that it is the sandbox's state, if that is known of one."""
+    known = [each for each in failures if isinstance(each, PodflareError)]
+    state = next((each for each in known if isinstance(each, ConflictError)), None)
+    if state is not None:
+        return ConflictError(state.message)
+    return NoCapacityError(known[0].message if known else "No branch could be made.")
 
 
 def _unobserved(work: Any) -> None:

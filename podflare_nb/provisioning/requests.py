@@ -84,7 +84,7 @@ async def _adopted(request: Request, kernel: SupervisedKernel) -> Answer:
         return request.holdings.adopt(kernel, request.fds)
     except OSError as error:
         await kernel.kill()
-        raise because(error.strerror or str(error), error.errno) from error
+        raise because(error) from error
 
 
 async def _replace(request: Request) -> Answer:
@@ -140,7 +140,7 @@ async def _fork(request: Request) -> Answer:
         try:
             children.append(request.holdings.adopt(child, request.fds))
         except OSError as error:
-            outcome.failures.append(because(error.strerror or str(error), error.errno).message)
+            outcome.failures.append(because(error).message)
             await child.kill()
     if not children:
         raise NoCapacityError(outcome.failures[0])

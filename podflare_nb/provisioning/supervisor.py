@@ -44,6 +44,13 @@ from .supervisor_socket import SOCKET
 PREFIX = "s-"
 """What the names of all supervisors' directories begin with."""
 SO_PEERCRED_SIZE = 12
+MAX_SOCKET_PATH = 107
+"""Bytes (unix(7)); the kernels' sockets have shorter names than ours."""
+_OTHERWISE = {
+    "runtime": "Name another directory for sockets with PODFLARE_NB_RUNTIME_DIR.",
+    "work": "Sandboxes' disks go there: make it a directory of yours.",
+}
+"""What to do about a base directory that cannot be used, by its kind."""
 
 
 class Supervisor:
@@ -72,8 +79,8 @@ class Supervisor:
             self._prepare()
             if self._networks is not None:
                 self._networks.start()
-            await self.factory.start()
             listener = self._listen()
+            await self.factory.start()
         except (OSError, PodflareError) as error:
             with suppress(datagrams.PeerClosedError):
                 datagrams.send(starter, {"event": "failed", "error": str(error)})
@@ -97,10 +104,8 @@ class Supervisor:
 
     def _prepare(self) -> None:
         sc.set_child_subreaper()
-        for base in self._bases.values():
-            base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if base.stat().st_uid != os.getuid():
-                raise IsolationError(f"{base} belongs to somebody else; name another one with --runtime-dir.")
+        for kind, base in self._bases.items():
+            _make_base(base, _OTHERWISE[kind])
         CgroupTree.sweep()
         for kind, base in self._bases.items():
             claimed_directory.sweep(base, PREFIX)
@@ -136,8 +141,14 @@ class Supervisor:
         return self._networks.why_no_internet()
 
     def _listen(self) -> socket.socket:
+        path = os.fsencode(self.runtime / SOCKET)
+        if len(path) > MAX_SOCKET_PATH:
+            raise IsolationError(
+                f"{self._bases['runtime']} is too long: a socket's path has at most {MAX_SOCKET_PATH} bytes. "
+                f"{_OTHERWISE['runtime']}"
+            )
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        listener.bind(str(self.runtime / SOCKET))
+        listener.bind(path)
         listener.listen(64)
         return listener
 
@@ -163,6 +174,17 @@ class Supervisor:
             self._ids.close()
         for directory in self._claimed.values():
             directory.remove()
+
+
+def _make_base(base: Path, otherwise: str) -> None:
+    """Make a directory of ours, or take the one that is there. Raises IsolationError."""
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = base.stat().st_uid
+    except OSError as error:
+        raise IsolationError(f"{base} cannot be used: {error.strerror}. {otherwise}") from error
+    if owner != os.getuid():
+        raise IsolationError(f"{base} belongs to somebody else. {otherwise}")
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class CreatePlan:
     env: Mapping[str, str]
     checkpoints: int
     egress: Egress | None = None
-    """None: as the template has it, so that a network made in advance fits."""
+    """None: as the template, or the operator, has it."""
 
 
 def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
@@ -66,11 +66,9 @@ def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
         raise InvalidArgumentError(
             f"checkpoints need a kernel that can fork; {template.name} is {template.language}. Create it without them."
         )
-    egress = spec.egress
-    if egress is not None:
-        check_egress(egress, settings.network)
-        if egress == settings.network.of(template) or not settings.network.isolated:
-            egress = None
+    if spec.egress is not None:
+        check_egress(spec.egress, settings.network)
+    egress = spec.egress if settings.network.isolated else None
     limits = _limits(spec, template, settings)
     return CreatePlan(template.name, timeout, idle, limits, spec.labels, spec.env, spec.checkpoints, egress)
 

@@ -76,7 +76,7 @@ class _Descriptor:
 
 
 class FileReader:
-    """An open file. ``entry`` is as it was when it was opened; ``chunks`` gives exactly ``entry.size`` bytes."""
+    """An open file. ``entry`` is as it was when it was opened; ``chunks`` gives exactly as many bytes as asked for."""
 
     def __init__(self, descriptor: int, found: FileEntry) -> None:
         self.entry = found
@@ -93,18 +93,18 @@ class FileReader:
     ) -> None:
         await self.aclose()
 
-    async def chunks(self, max_bytes: int | None = None) -> AsyncIterator[bytes]:
-        """The content in pieces, its first ``max_bytes`` only if given. Raises ConflictError if it became shorter."""
-        left = self.entry.size if max_bytes is None else min(max_bytes, self.entry.size)
-        while left:
-            wanted = min(left, CHUNK_BYTES)
+    async def chunks(self, part: range | None = None) -> AsyncIterator[bytes]:
+        """The content in pieces, those bytes of it only if given. Raises ConflictError if it became shorter."""
+        position, end = (0, self.entry.size) if part is None else (part.start, part.stop)
+        while position < end:
+            wanted = min(end - position, CHUNK_BYTES)
             try:
-                data = await self._file.run(partial(os.read, self._file.number, wanted))
+                data = await self._file.run(partial(os.pread, self._file.number, wanted, position))
             except OSError as error:
                 raise refusal(error, self.entry.name) from error
             if not data:
                 raise ConflictError(f"{self.entry.name!r} became shorter while it was read. Read it again.")
-            left -= len(data)
+            position += len(data)
             yield data
 
     async def aclose(self) -> None:

@@ -56,7 +56,7 @@ class WorkspaceFiles:
     async def read_head(self, path: str, max_bytes: int) -> tuple[bytes, int]:
         """The first bytes of a file, and its size."""
         async with await self.open(path) as reader:
-            data = b"".join([chunk async for chunk in reader.chunks(max_bytes)])
+            data = b"".join([chunk async for chunk in reader.chunks(range(min(max_bytes, reader.entry.size)))])
             return data, reader.entry.size
 
     async def upload(self, path: str) -> Upload:
@@ -119,12 +119,17 @@ def _entries(root: int, path: str, asked: str) -> list[FileEntry]:
                 if len(found) == MAX_ENTRIES:
                     raise TooLargeError(f"{asked!r} holds more than {MAX_ENTRIES} files. List it from code.")
                 try:
-                    found.append(entry(item.name, item.stat(follow_symlinks=False)))
+                    found.append(entry(_shown(item.name), item.stat(follow_symlinks=False)))
                 except FileNotFoundError:
                     continue  # deleted since
     finally:
         os.close(directory)
     return sorted(found, key=lambda file: file.name)
+
+
+def _shown(name: str) -> str:
+    r"""A name as a text; bytes of it that are no UTF-8, which no JSON can carry, as ``\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _open(root: int, path: str, asked: str) -> FileReader:

@@ -6,7 +6,8 @@ full speed; what is malformed, forged or over the bound is counted in ``refused`
 
 It opens when the kernel has confirmed the subscription (ipykernel's ``iopub_welcome``), or, for kernels without
 it, when anything at all comes over iopub in answer to a ``kernel_info_request``: nothing said before is lost,
-because nothing is asked before. Below: ``zmtp``, ``messages``. Above: ``kernel_keeper``.
+because nothing is asked before. Nor before the shell connection's handshake is over, which may take longer: libzmq
+ends a connection on which something comes earlier. Below: ``zmtp``, ``messages``. Above: ``kernel_keeper``.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 0.1
 """After this long without a welcome the kernel is asked for its info; and again after each such while."""
+_SOCKETS = 2
 
 
 class KernelListener(Protocol):
@@ -75,7 +77,8 @@ class KernelConnection:
             on_messages=lambda batch: self._received(batch, self._heard),
             on_lost=self._lost,
         )
-        self._half_open = False
+        self._open = 0
+        self._welcomed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "ready" if self.ready else "connecting"
@@ -129,9 +132,19 @@ class KernelConnection:
         self._opened()
 
     def _opened(self) -> None:
-        if self._half_open and not self.ready:
+        self._open += 1
+        if self._open == _SOCKETS and not self._now_ready():
             self._probe = self._loop.call_later(PROBE_SECONDS, self._ask)
-        self._half_open = True
+
+    def _now_ready(self) -> bool:
+        """Say so, once, when it is."""
+        if self._welcomed and self._open == _SOCKETS and not self.ready:
+            self.ready = True
+            if self._probe is not None:
+                self._probe.cancel()
+                self._probe = None
+            self._listener.kernel_ready()
+        return self.ready
 
     def _ask(self) -> None:
         self._shell.send(self._codec.request("kernel_info_request", {})[1])
@@ -152,12 +165,8 @@ class KernelConnection:
                 log.exception("%r: a message could not be handled", self)
 
     def _heard(self, message: Received) -> None:
-        if not self.ready:
-            self.ready = True
-            if self._probe is not None:
-                self._probe.cancel()
-                self._probe = None
-            self._listener.kernel_ready()
+        self._welcomed = True
+        self._now_ready()
         if message.kind != "iopub_welcome":
             self._listener.kernel_said(message)
 

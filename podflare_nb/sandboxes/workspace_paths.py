@@ -129,7 +129,10 @@ _REFUSALS: dict[int, tuple[type[PodflareError], str]] = {
     errno.EPERM: (ForbiddenError, "{path!r} may not be opened."),
     errno.EROFS: (ForbiddenError, "{path!r} is on a read-only file system."),
     errno.ENXIO: (ForbiddenError, "{path!r} is a pipe or a device; only files are read."),
-    errno.EBADF: (ConflictError, "The sandbox's kernel is being replaced now. Try again."),
+    errno.EBADF: (
+        ConflictError,
+        "The sandbox is ending, or its kernel is being replaced. Try again; the answer then tells which.",
+    ),
     errno.EBUSY: (ConflictError, "{path!r} is in use now. Try again."),
     errno.ETXTBSY: (ConflictError, "{path!r} is in use now. Try again."),
 }

@@ -1,3 +1,5 @@
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,9 +10,16 @@ import pytest
 from ..conftest import command, read_until, start_service, stop_service
 
 
-def refused(*options: str) -> subprocess.CompletedProcess:
+def refused(*options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """A start that is refused: one sentence, and a code that is not 0."""
-    ended = subprocess.run(command("serve", *options), capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        command("serve", *options),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
     assert ended.returncode != 0
     assert ended.stdout == ""
     sentence, *rest = ended.stderr.splitlines()
@@ -47,6 +56,14 @@ def test_a_wrong_option_is_refused_with_one_sentence(tmp_path, options, words):
 
 def test_a_data_directory_that_cannot_be_is_named():
     assert "/proc/nothing" in refused("--data-dir", "/proc/nothing", "--port", "0").stderr
+
+
+@pytest.mark.parametrize("runtime_dir", ["/tmp/" + "x" * 120, "/proc/nothing", "/etc/passwd"])
+def test_a_directory_for_sockets_that_cannot_be_is_refused_at_once_and_nothing_is_left(tmp_path, runtime_dir):
+    message = refused("--port", "0", "--data-dir", str(tmp_path), env={"PODFLARE_NB_RUNTIME_DIR": runtime_dir}).stderr
+    assert runtime_dir in message
+    assert "PODFLARE_NB_RUNTIME_DIR" in message
+    shutil.rmtree("/tmp/" + "x" * 120, ignore_errors=True)
 
 
 def test_a_second_service_on_the_same_data_is_refused_with_the_first_ones_process(service):

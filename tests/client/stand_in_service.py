@@ -78,6 +78,7 @@ class StandInService:
     def __init__(self):
         self.requests = []
         self.connections = set()
+        self.created = INFO
         self.exec_events = ANSWER_42
         self.chat_events = []
         self.resumed_events = deque()
@@ -230,7 +231,8 @@ class Handler(RequestHandler):
         elif rest != "/sandboxes":
             self.refuse(404, "not_found", "There is no such sandbox of yours.")
         elif self.request.method == "POST":
-            self.finish(INFO)
+            self.set_header("Content-Type", "application/json")
+            self.finish(json.dumps(self.service.created))
         else:
             second = self.get_query_argument("cursor", None)
             self.finish({"sandboxes": [INFO], "next_cursor": None if second else "page-2"})

@@ -20,7 +20,7 @@ from podflare_nb.client import (
 )
 from podflare_nb.client import errors as client_errors
 from podflare_nb.client._sync import connection
-from podflare_nb.client.retry import pause_before_retry
+from podflare_nb.client.retry import pause_before_retry, seconds_until
 from podflare_nb.client.transport import Timeouts
 
 
@@ -176,6 +176,38 @@ def test_a_connection_lost_before_the_answer_says_that_the_outcome_is_unknown(sa
         with pytest.raises(ConnectionLostError, match="not known"):
             Sandbox(host=url, api_key=KEY)
         dropping.join(10)
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"id": 5}, "text"])
+def test_an_answer_without_the_sandbox_that_was_asked_for_is_told(stand_in, answer):
+    stand_in.created = answer
+    with pytest.raises(UnexpectedAnswerError, match="podflare"):
+        Sandbox(host=stand_in.url, api_key=KEY)
+
+
+@pytest.mark.parametrize("data", [None, "x", [0]])
+def test_an_exit_without_an_exit_code_is_told(stand_in, sandbox, data):
+    stand_in.exec_events = [{"type": "stdout", "data": "42"}, {"type": "exit", "data": data}]
+    with pytest.raises(UnexpectedAnswerError, match="exit code"):
+        sandbox.run_code("x")
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("7", 7.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 37.0),
+        ("Sun, 06 Nov 1994 08:48:00 GMT", 0.0),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("nan", None),
+        ("Sun, 06 Nov 99999 08:49:37 GMT", None),
+    ],
+)
+def test_a_time_to_come_again_is_seconds_or_a_date(told, seconds):
+    assert seconds_until(told, now=784111740.0) == seconds
 
 
 @pytest.mark.parametrize(

@@ -80,15 +80,15 @@ def test_its_grandchildren_have_all_states_on_the_way(published, fork):
 
 
 def test_its_diff_sees_the_files_that_a_branch_added_removed_and_modified(published, fork):
-    # Not in /root, which it looks at unless told otherwise: where Python itself is installed there, the checksums of
-    # all its files are more output than one execution keeps.
-    paths = ["/workspace", "/tmp"]
-    said(published, "echo 1 > kept; echo 1 > changed; echo 1 > /tmp/gone", "bash")
+    # Not in /root and /tmp, which it looks at unless told otherwise: where Python itself is installed there, the
+    # checksums of all its files are more output than one execution keeps.
+    paths = ["/workspace", "/tmp/own"]
+    said(published, "mkdir /tmp/own; echo 1 > kept; echo 1 > changed; echo 1 > /tmp/own/gone", "bash")
     (child,) = fork(published)
-    said(child, "echo 2 > changed; rm /tmp/gone; echo 1 > new", "bash")
+    said(child, "echo 2 > changed; rm /tmp/own/gone; echo 1 > new", "bash")
     assert published.diff(child, paths) == {
         "added": ["/workspace/new"],
-        "removed": ["/tmp/gone"],
+        "removed": ["/tmp/own/gone"],
         "modified": ["/workspace/changed"],
     }
     (twin,) = fork(child)

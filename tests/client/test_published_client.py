@@ -122,7 +122,7 @@ def test_its_stream_gives_lines_while_the_code_still_runs(published):
 
 
 def test_its_uploads_of_a_few_megabytes_arrive_and_its_replay_stays_readable(published):
-    content = os.urandom(600_000)
+    content = os.urandom(3_000_000)
     published.upload(content, "/tmp/deep/er/big.bin")
     assert published.download("/tmp/deep/er/big.bin") == content
     assert published.replay()[-1].type == "exit"

@@ -117,6 +117,21 @@ def test_without_pid_1_of_its_jail_a_sandbox_ends_and_says_so(service, caller):
         assert caller.run(neighbour, "print(x)").text() == "1"
 
 
+def test_jails_that_wait_and_lost_their_pid_1_are_passed_over_and_leave_nothing(service, caller):
+    with caller.sandbox() as sandbox:
+        caller.run(sandbox, "1")
+    until(lambda: pool_disks(service) >= SPARE, SECONDS, "jails are held in advance")
+    (name,) = Traces.of(service).supervisors
+    for each in Traces.of(service).processes:
+        if "podflare-nb-init" in each.command:
+            os.kill(each.pid, signal.SIGKILL)
+    made = [caller.create(env={"A": "1"}) for _ in range(4)]
+    for sandbox in made:
+        assert caller.run(sandbox, "print(1)").text() == "1"
+        caller.close(sandbox)
+    until(lambda: disks(name) <= pool_disks(service) + SPARE, 20, "no disk but those of jails that still wait")
+
+
 def test_a_killed_template_is_started_again_and_its_kernels_live_on(service, caller):
     with caller.sandbox() as before, caller.stream(before, BEGIN.format(name="goes-on")) as going_on:
         going_on.until("stdout")

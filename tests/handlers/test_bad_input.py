@@ -33,7 +33,7 @@ CREATE = [
     ({"labels": {str(n): "" for n in range(65)}}, 400, "invalid_argument", ["labels", "at most 64"]),
     ({"labels": {"a" * 65: ""}}, 400, "invalid_argument", ["labels"]),
     ({"env": {"A B": "x"}}, 400, "invalid_argument", ["env['A B']"]),
-    ({"env": {"A": "x\0y"}}, 400, "invalid_argument", ["env['A']"]),
+    ({"env": {"A": "x\0y"}}, 400, "invalid_argument", ["env['A']", "no NUL"]),
     ({"checkpoints": -1}, 400, "invalid_argument", ["checkpoints is -1", "from 0 to 100"]),
     ({"checkpoints": 101}, 400, "invalid_argument", ["checkpoints is 101"]),
     ({"colour": "red"}, 400, "invalid_argument", ["no field 'colour'", "template"]),
@@ -47,9 +47,10 @@ EXEC = [
     ({"code": "1", "timeout_seconds": -1}, 400, "invalid_argument", ["timeout_seconds is -1"]),
     ({"code": "1", "timeout_seconds": "5"}, 400, "invalid_argument", ["timeout_seconds is '5'"]),
     ({"code": "1", "model": "gpt"}, 400, "invalid_argument", ["provider:name"]),
+    ({"code": "echo a\0b", "language": "bash"}, 400, "invalid_argument", ["NUL"]),
     ({"code": "1", "shell": "zsh"}, 400, "invalid_argument", ["no field 'shell'"]),
-    ({"code": "#" * ((1 << 20) + 1)}, 413, "too_large", ["1048577 bytes", "1 MiB"]),
-    ({"code": "ä" * (1 << 19) + "."}, 413, "too_large", ["1048577 bytes"]),
+    ({"code": "#" * ((4 << 20) + 1)}, 413, "too_large", ["4194305 bytes", "4 MiB"]),
+    ({"code": "ä" * (1 << 21) + "."}, 413, "too_large", ["4194305 bytes"]),
 ]
 CHAT = [
     ({}, 400, "invalid_argument", ["message is missing"]),

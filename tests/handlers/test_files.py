@@ -67,6 +67,51 @@ def test_a_file_that_the_client_has_already_is_not_sent_again(http, sandbox):
     assert http.get(url(sandbox, "a.txt"), headers={"If-None-Match": tag}).content == b"changed"
 
 
+@pytest.mark.parametrize(
+    ("asked", "content", "told"),
+    [
+        ("bytes=0-3", b"hell", "bytes 0-3/11"),
+        ("bytes=6-", b"world", "bytes 6-10/11"),
+        ("bytes=-4", b"orld", "bytes 7-10/11"),
+        ("bytes=-400", b"hello world", "bytes 0-10/11"),
+        ("bytes=8-400", b"rld", "bytes 8-10/11"),
+    ],
+)
+def test_the_part_of_a_file_that_was_asked_for_is_sent(http, sandbox, asked, content, told):
+    http.put(url(sandbox, "a.txt"), content=b"hello world")
+    got = http.get(url(sandbox, "a.txt"), headers={"Range": asked})
+    assert (got.status_code, got.content, got.headers["Content-Range"]) == (206, content, told)
+    assert got.headers["Content-Length"] == str(len(content))
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-3,5-6", "lines=1-2", "bytes=abc", "bytes=3-2", "bytes=-", "bytes=²-"])
+def test_what_is_no_single_range_is_answered_with_the_whole_file(http, sandbox, asked):
+    http.put(url(sandbox, "a.txt"), content=b"hello world")
+    got = http.get(url(sandbox, "a.txt"), headers={"Range": asked.encode()})
+    assert (got.status_code, got.content, got.headers["Accept-Ranges"]) == (200, b"hello world", "bytes")
+
+
+@pytest.mark.parametrize("asked", ["bytes=11-", "bytes=50-60", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused_with_the_size(http, sandbox, asked):
+    http.put(url(sandbox, "a.txt"), content=b"hello world")
+    got = http.get(url(sandbox, "a.txt"), headers={"Range": asked})
+    assert_refused(got, 416, "range_not_satisfiable", "11 bytes")
+    assert got.headers["Content-Range"] == "bytes */11"
+
+
+def test_a_part_of_a_file_that_has_changed_since_is_the_whole_new_one(http, sandbox):
+    http.put(url(sandbox, "a.txt"), content=b"hello")
+    headers = {"Range": "bytes=0-0", "If-Range": http.get(url(sandbox, "a.txt")).headers["Etag"]}
+    assert http.get(url(sandbox, "a.txt"), headers=headers).content == b"h"
+    http.put(url(sandbox, "a.txt"), content=b"changed")
+    assert http.get(url(sandbox, "a.txt"), headers=headers).content == b"changed"
+
+
+def test_a_name_that_is_no_utf_8_is_listed_with_its_bytes(http, sandbox):
+    run(http, sandbox, r"import os; os.mkdir('d'); open(b'd/bad\xff', 'w').close(); open('d/good', 'w').close()")
+    assert [entry["name"] for entry in http.get(url(sandbox, "d")).json()["entries"]] == ["bad\\xff", "good"]
+
+
 def test_a_directory_is_listed_by_name(http, sandbox):
     run(http, sandbox, "import os; os.mkdir('d'); open('b', 'w').write('xy'); os.symlink('b', 'a')")
     for path in ("", "."):

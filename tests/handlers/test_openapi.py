@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 PROXY = r"/podflare/sandboxes/[^/]+/ports/[^/]+(?:/.*)?"
 NOT_OF_THE_API = {r"/podflare/?", r"/podflare/static/(.*)", r"/podflare/mcp", PROXY, r"/podflare/.*"}
 """The page, its assets, MCP (which describes itself), what sandboxes serve, and whatever there is not."""
-NOT_IN_THE_DOCUMENT = {"range_not_satisfiable", "unreachable", "no_answer"}
-"""Codes of Tornado's own refusals, and of the proxy."""
+NOT_IN_THE_DOCUMENT = {"unreachable", "no_answer"}
+"""Codes of the ports' proxy."""
 METHODS = ("get", "head", "post", "put", "patch", "delete")
 VARIANTS = {
     r"(\.ipynb)?": ["", ".ipynb"],

@@ -40,6 +40,8 @@ def test_arguments_may_be_json_text():
         ({"name": "x", "count": True}, "The argument count is a boolean, not an integer."),
         ({"name": "x", "mode": "c"}, "The argument mode cannot be 'c'."),
         ({"name": "x", "more": 1, "even": 2}, "There is no argument 'more', 'even'."),
+        ({"name": "x\ud800"}, "The argument name holds half of a surrogate pair, which is no character."),
+        ('{"name": "\\udfff"}', "The argument name holds half of a surrogate pair, which is no character."),
         (["name"], "The arguments are an array, not an object."),
         (None, "The arguments are null, not an object."),
         ("{", "The arguments are not JSON."),

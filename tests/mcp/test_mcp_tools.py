@@ -191,6 +191,39 @@ async def test_files_go_in_and_come_out_as_what_they_are(service: Service):
     assert outside.is_error
 
 
+async def test_files_and_notebooks_that_no_event_can_hold_arrive_whole(service: Service):
+    """The official client takes events of 1 MiB at most."""
+    async with connected(service) as client:
+        sandbox = sandbox_of(await run(client, "print('x' * 1_500_000); open('large', 'wb').write(bytes(1_500_000))"))
+        blob = (await ran(client, "download", path="large")).content[0].resource.blob
+        notebook = (await client.read_resource(f"podflare-nb://sandboxes/{sandbox}/notebook.ipynb")).contents[0].text
+        # The session goes on as before.
+        assert text_of(await run(client, "1 + 1")) == "2"
+    assert base64.b64decode(blob) == bytes(1_500_000)
+    assert "x" * 1_500_000 in notebook
+
+
+async def test_pictures_that_no_event_can_hold_are_named_and_the_others_are_shown(service: Service):
+    """Behind progress an answer must be an event, whatever its size."""
+    code = (
+        "import os\nfrom IPython.display import Image, display\nprint('begins', flush=True)\n"
+        "for size in (100, 1_000_000, 200): display(Image(b'\\x89PNG\\r\\n\\x1a\\n' + os.urandom(size), format='png'))"
+    )
+    told = asyncio.Event()
+
+    async def on_progress(_progress: float, _total: float | None, _message: str | None) -> None:
+        told.set()
+
+    async with connected(service) as client:
+        answer = await asyncio.wait_for(
+            client.call_tool("run_python", {"code": code}, progress_callback=on_progress), SECONDS
+        )
+    assert told.is_set()
+    assert not answer.is_error
+    assert [len(base64.b64decode(one.data)) for one in answer.content[1:]] == [108, 208]
+    assert "[image/png of 1,000,008 bytes: in the notebook, too big for this answer]" in text_of(answer)
+
+
 async def test_the_notebook_is_a_tool_and_a_resource_with_the_hosts_name_on_its_cells(service: Service):
     async with connected(service) as client:
         sandbox = sandbox_of(await run(client, "print('hello')"))

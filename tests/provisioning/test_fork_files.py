@@ -12,7 +12,7 @@ import stat
 import pytest
 import pytest_asyncio
 
-from podflare_nb.errors import NoCapacityError
+from podflare_nb.errors import ConflictError, NoCapacityError
 from podflare_nb.provisioning import awakening, layer_book
 from podflare_nb.provisioning.fork_files import FULL_DISK, ForkFiles
 from podflare_nb.provisioning.jail.branching import NewBranch
@@ -208,7 +208,7 @@ async def test_a_full_disk_is_told_in_a_sentence_and_the_parent_goes_on(parent):
             break
     assert full
     name = parent.name
-    with pytest.raises(NoCapacityError) as refused:
+    with pytest.raises(ConflictError) as refused:
         await fork(parent, 3)
     assert refused.value.message == FULL_DISK
     assert (parent.name, read(parent, "workspace/note")) == (name, "kept")

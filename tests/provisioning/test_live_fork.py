@@ -279,13 +279,38 @@ async def test_a_full_disk_is_told_and_the_kernel_goes_on(supervisor):
             "except OSError as error: print(error.errno)"
         )
         assert (await its.run(filling)).text == "28\n"
-        with pytest.raises(NoCapacityError, match="disk of the sandbox is full"):
+        with pytest.raises(ConflictError, match="disk of the sandbox is full"):
             await small.fork(2)
         assert (await its.run("import os\nfor i in range(500): os.remove(f'f{i}')\nprint('alive')")).text == "alive\n"
         (child,) = (await small.fork(1)).children
         async with talking(child) as (childs,):
             assert (await childs.run("print(len(os.listdir()) == n - 500)")).text == "True\n"
     await kill_all(small, child)
+
+
+async def test_a_kernel_with_as_many_processes_as_it_may_have_refuses_at_once_and_lives(supervisor):
+    full = await supervisor.acquire("python-minimal", limits=Limits(pids=40))
+    async with talking(full) as (its,):
+        filling = (
+            "import threading\nover = threading.Event()\n"
+            "try:\n    while True: threading.Thread(target=over.wait, daemon=True).start()\n"
+            "except RuntimeError as error: print(error)"
+        )
+        assert (await its.run(filling)).text == "can't start new thread\n"
+        with pytest.raises(NoCapacityError, match="no room for another thread or process"):
+            await full.fork(2)
+        assert (await its.run("over.set(); print('alive')")).text == "alive\n"
+        (child,) = (await full.fork(1)).children
+    await kill_all(full, child)
+
+
+async def test_a_removed_workspace_is_named_and_a_fork_works_once_it_is_there_again(kernel, client):
+    await client.run("import os; os.chdir('/'); os.rmdir('/workspace')")
+    with pytest.raises(ConflictError, match="/workspace is not there any more"):
+        await kernel.fork(2)
+    await client.run("os.mkdir('/workspace')")
+    (child,) = (await kernel.fork(1)).children
+    await child.kill()
 
 
 async def test_a_parent_killed_in_the_middle_leaves_nothing(supervisor):

@@ -58,13 +58,8 @@ def test_what_cannot_be_had_is_refused_with_a_sentence(spec, named):
         plan(CreateSpec(**spec), settings())
 
 
-@pytest.mark.parametrize("wanted", [None, INTERNET])
-def test_asking_for_the_network_that_sandboxes_get_anyway_keeps_the_warm_pool(wanted):
-    assert plan(CreateSpec(egress=wanted), settings()).egress is None
-
-
-@pytest.mark.parametrize("wanted", [OFF, egress({"allow": []}), egress({"allow": ["pypi.org"]})])
-def test_another_network_than_that_is_asked_for(wanted):
+@pytest.mark.parametrize("wanted", [None, INTERNET, OFF, egress({"allow": []}), egress({"allow": ["pypi.org"]})])
+def test_the_network_that_is_asked_for_is_planned_whatever_the_default_is(wanted):
     assert plan(CreateSpec(egress=wanted), settings()).egress == wanted
 
 
@@ -78,7 +73,7 @@ def test_the_internet_is_refused_with_the_reason_where_the_machine_cannot_give_i
     here = settings(network=NetworkSettings(no_internet="There is no veth."))
     with pytest.raises(NoCapacityError, match="There is no veth"):
         plan(CreateSpec(egress=INTERNET), here)
-    assert plan(CreateSpec(egress=OFF), here).egress is None, "what everybody gets there"
+    assert plan(CreateSpec(egress=OFF), here).egress == OFF
 
 
 def test_without_isolation_a_limit_on_the_network_is_refused():

@@ -17,7 +17,7 @@ from podflare_nb.client._async.network import AsyncNetwork
 from podflare_nb.client._async.terminals import AsyncTerminals
 from podflare_nb.client._async.transcript import AsyncTranscript
 from podflare_nb.client.errors import GoneError, NotFoundError
-from podflare_nb.client.records import SandboxInfo
+from podflare_nb.client.records import SandboxInfo, created_id
 from podflare_nb.client.retry import RETRIES
 from podflare_nb.client.starting import StartsWhenAwaited
 
@@ -94,7 +94,7 @@ class AsyncSandbox(
                 await self._calls.settle()
                 raise
             self._calls.closed = False
-            self._calls.sandbox_id = str(answer["id"])
+            self._calls.sandbox_id = created_id(answer)
         return self
 
     @classmethod

@@ -19,7 +19,7 @@ from podflare_nb.client._sync.network import Network
 from podflare_nb.client._sync.terminals import Terminals
 from podflare_nb.client._sync.transcript import Transcript
 from podflare_nb.client.errors import GoneError, NotFoundError
-from podflare_nb.client.records import SandboxInfo
+from podflare_nb.client.records import SandboxInfo, created_id
 from podflare_nb.client.retry import RETRIES
 from podflare_nb.client.starting import StartsAtOnce
 
@@ -96,7 +96,7 @@ class Sandbox(
                 self._calls.settle()
                 raise
             self._calls.closed = False
-            self._calls.sandbox_id = str(answer["id"])
+            self._calls.sandbox_id = created_id(answer)
         return self
 
     @classmethod

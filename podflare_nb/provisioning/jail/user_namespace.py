@@ -25,7 +25,6 @@ class IdSlots:
     """The block of id slots of this supervisor. ``directory`` holds the locks and is shared by all supervisors."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = directory
         self._lock, block = self._claim(directory)
         self._path = directory / f"ids-{block}"
@@ -35,7 +34,7 @@ class IdSlots:
     @staticmethod
     def _claim(directory: Path) -> tuple[int, int]:
         for block in range(BLOCKS):
-            fd = os.open(directory / f"ids-{block}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = _open_lock(directory, f"ids-{block}")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(fd).st_ino == (directory / f"ids-{block}").stat().st_ino:
@@ -59,6 +58,13 @@ class IdSlots:
         os.close(self._lock)
         with suppress(OSError):
             self._directory.rmdir()
+
+
+def _open_lock(directory: Path, name: str) -> int:
+    while True:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError):  # the last supervisor before us takes the directory away just now
+            return os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def create(owner: int) -> int:

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from subprocess import CalledProcessError
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,6 +20,8 @@ AGAIN_SECONDS = 0.1
 CHAINED = 100
 """Of exceptions that were raised while others were handled, so many are looked at."""
 _PACKAGE = __name__.rpartition(".")[0]
+_NOT_RAISED_BY_THE_USER = (KeyboardInterrupt, CalledProcessError)
+"""What the kernel itself raises in a cell: an interrupt, or a command that failed."""
 
 
 class Interrupts:
@@ -90,14 +93,14 @@ class Interrupts:
 
 
 def cut(error: BaseException | None, namespace: dict[str, Any]) -> None:
-    """Take the kernel's own frames off the end of an interrupt's traceback. ``namespace``: the cells' globals.
+    """Take the kernel's own frames off the end of a traceback of what it raised. ``namespace``: the cells' globals.
 
     What a cell called of the kernel (print, ``!``) and this handler say nothing to the user.
     """
     for _ in range(CHAINED):
         if error is None:
             return
-        if issubclass(type(error), KeyboardInterrupt):
+        if issubclass(type(error), _NOT_RAISED_BY_THE_USER):
             _cut(_traceback(error), namespace)
         error = _cause(error) or _context(error)
 

@@ -25,6 +25,7 @@ from .entanglements import Entanglement
 from .inventory import Inventory, take
 from .ipykernel_seam import TemplateApp
 from .orders import Orders
+from .service import room_for_a_thread
 from .sleeping import FAILED, Birth, Habits, Sleeper, be_born, calm_down, set_blocked
 from .transport import Transport
 
@@ -47,8 +48,12 @@ class LiveFork:
     def run(self) -> Sleeper | None:
         """Obey. None in the parent, which goes on as before; in a child what it is now."""
         service = self.transport.service
-        child = None
+        child, halted = None, False
         try:
+            if not room_for_a_thread():
+                self.orders.refuse(self.order, "failed", "there is no room for another thread or process")
+                return None
+            halted = True
             if service.halt(HALT_SECONDS):
                 child = self._pause()
             else:
@@ -58,7 +63,7 @@ class LiveFork:
         except BaseException as error:  # noqa: BLE001  # a signal handler of the user's, at worst: the kernel goes on
             self.orders.refuse(self.order, "failed", f"{type(error).__name__}: {error}"[:500])
         finally:
-            if child is None:
+            if halted and child is None:
                 service.resume()
         return child
 
@@ -83,12 +88,12 @@ class LiveFork:
         habits = calm_down()
         birth = Birth()
         child = None
-        middle = _fork()
+        middle, refusal = _fork()
         try:
             if middle == 0:
                 child = self._make_children(inventory, habits, birth)
                 return child
-            troubles += self._hold(inventory, habits, birth, middle)
+            troubles += self._hold(inventory, habits, birth, middle, refusal)
             self._say("continued", warnings=[each.as_json() for each in troubles])
         finally:
             if child is None:
@@ -102,7 +107,7 @@ class LiveFork:
         try:
             os.setsid()  # once for all children: Linux lets a process wait that begins a session
             for index, ctl in enumerate(self.order.fds):
-                pid = _fork()
+                pid, _ = _fork()
                 if pid == 0:
                     return self._become_child(ctl, inventory, habits, birth)
                 if pid < 0:
@@ -120,17 +125,22 @@ class LiveFork:
         be_born(child, foreign, birth, self.app.abandon)
         return child
 
-    def _hold(self, inventory: Inventory, habits: Habits, birth: Birth, middle: int) -> list[Entanglement]:
-        """In the parent, from the fork on: until it is told where to go on."""
+    def _hold(
+        self, inventory: Inventory, habits: Habits, birth: Birth, middle: int, refusal: str
+    ) -> list[Entanglement]:
+        """In the parent, from the fork on: until it is told where to go on. ``refusal``: why there was none."""
         set_blocked(habits.blocked)  # a function that hangs is broken off by one
         try:
             troubles = _call_hooks("after_in_parent", self.app)
         finally:
             set_blocked(signal.valid_signals())
         n = len(self.order.fds)
-        failed = birth.wait(n=n) if middle > 0 else list(range(n))
-        self.order.close_fds()
-        self._say("forked", failed=failed)
+        failed = list(range(n))
+        if middle > 0:
+            failed = birth.wait(n=n)
+        birth.told()
+        self._say("forked", failed=failed, **({"error": refusal} if refusal else {}))
+        self.order.close_fds()  # after that: of a child that there is not, this is what its supervisor hears
         until = time.monotonic() + CONTINUE_SECONDS
         poll = select.poll()
         poll.register(self.orders.ctl, select.POLLIN)
@@ -150,12 +160,12 @@ def _call_hooks(kind: str, app: TemplateApp) -> list[Entanglement]:
     return [Entanglement("hooks", failure) for failure in fork_hooks.call(kind, app.kernel.interrupts)]
 
 
-def _fork() -> int:
-    """-1: there is no room for another process."""
+def _fork() -> tuple[int, str]:
+    """As os.fork; -1, and why, if there is no room for another process, or an audit hook of the user's forbids it."""
     try:
-        return fork_hooks.fork()
-    except OSError:
-        return -1
+        return fork_hooks.fork(), ""
+    except BaseException as error:  # noqa: BLE001  # the supervisor is told; the kernel goes on
+        return -1, f"{type(error).__name__}: {error}"[:500]
 
 
 def _end(middle: int, *, gently: bool) -> None:

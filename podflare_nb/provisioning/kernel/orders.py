@@ -52,6 +52,9 @@ class Orders:
         """Read one order. Without a supervisor there is no kernel, even in the middle of a cell."""
         try:
             order = datagrams.receive(self.ctl)
+        except datagrams.DescriptorsLostError as error:
+            self.refuse(datagrams.Datagram(error.body, []), "failed", str(error))
+            return
         except (datagrams.PeerClosedError, OSError):
             _exit(0)
         try:

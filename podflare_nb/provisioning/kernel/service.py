@@ -6,11 +6,13 @@ the others. Named "Control", which is how ipykernel knows that a message came by
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextvars
 import errno
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,8 @@ import zmq
 from tornado.ioloop import IOLoop
 
 THREAD_NAME = "Control"
+AGAIN_SECONDS = 0.01
+_sleep, _start_new = time.sleep, _thread.start_new_thread  # the user may put something else in their places
 
 
 class ServiceThread:
@@ -43,9 +47,16 @@ class ServiceThread:
         return not self._thread.is_alive()
 
     def resume(self) -> None:
-        """Go on after ``halt``, whatever that returned."""
-        self._thread = Service(self.io_loop, self._thread)
-        self._thread.start()
+        """Go on after ``halt``, whatever that returned. Waits for room if the user's own threads have taken it all."""
+        successor = Service(self.io_loop, self._thread)
+        while True:
+            try:
+                successor.start()
+            except RuntimeError:
+                _sleep(AGAIN_SECONDS)
+            else:
+                self._thread = successor
+                return
 
     def finish(self) -> None:
         """Stop the loop, wait for the thread, close the loop."""
@@ -69,6 +80,18 @@ class ServiceThread:
     def loop(self) -> Any:
         """The asyncio loop below."""
         return self.io_loop.asyncio_loop
+
+
+def room_for_a_thread() -> bool:
+    """Whether a thread can be started now: what is halted without could not be resumed."""
+    ended = _thread.allocate_lock()
+    ended.acquire()
+    try:
+        _start_new(ended.release, ())
+    except RuntimeError:
+        return False
+    ended.acquire()
+    return True
 
 
 class Service(threading.Thread):

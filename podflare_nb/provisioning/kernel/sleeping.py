@@ -29,7 +29,9 @@ from .inventory import Inventory
 FAILED = 70
 """Exit status of a child that could not be born (EX_SOFTWARE)."""
 BIRTH_SECONDS = 20.0
-_exit, _close = os._exit, os.close  # the user may put something else in their places
+# The user may put something else in their places.
+_exit, _close = os._exit, os.close
+_collects, _collect, _collect_not = gc.isenabled, gc.enable, gc.disable
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Habits:
     def resume(self) -> None:
         """Be so again."""
         if self.collects:
-            gc.enable()
+            _collect()
         child_signal.restore(self.child_signal)
         set_blocked(self.blocked)
 
@@ -70,8 +72,8 @@ def calm_down() -> Habits:
     """Block every signal, make ended children nobody's news, collect no garbage."""
     blocked = frozenset(int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     set_blocked(signal.valid_signals())
-    collects = gc.isenabled()
-    gc.disable()
+    collects = _collects()
+    _collect_not()
     return Habits(child_signal.silence(), blocked, collects)
 
 

@@ -40,7 +40,8 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF = 1, 4
-_RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_LINK, _RTN_UNICAST = 254, 4, 253, 1
+_RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTPROT_STATIC = 254, 255, 4
+_RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTN_UNICAST, _RTN_LOCAL = 253, 254, 1, 2
 _STATISTICS = struct.Struct("=4Q")
 
 
@@ -94,6 +95,24 @@ def address(index: int, interface: Interface) -> bytes:
 def route(index: int, to: Network) -> bytes:
     """What is sent to these goes over that link."""
     return message(_NEW_ROUTE, ACK | CREATE | EXCLUSIVE, _route(index, to))
+
+
+def take_in(to: Network) -> bytes:
+    """What is sent to these comes in, over the loopback (ip-route(8): a local route)."""
+    return message(_NEW_ROUTE, ACK | CREATE, _local_route(to))
+
+
+def let_go(to: Network) -> bytes:
+    """It does no longer."""
+    return message(_DEL_ROUTE, ACK, _local_route(to))
+
+
+def _local_route(to: Network) -> bytes:
+    head = _ROUTE.pack(
+        _family(to.network_address), to.prefixlen, 0, 0, _RT_TABLE_LOCAL, _RTPROT_STATIC, _RT_SCOPE_HOST, _RTN_LOCAL, 0
+    )
+    target = attribute(_RTA_DST, to.network_address.packed) if to.prefixlen else b""
+    return head + target + u32(_RTA_OIF, LOOPBACK_INDEX)
 
 
 def unroute(index: int, to: Network) -> bytes:

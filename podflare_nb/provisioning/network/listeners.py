@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
 from . import namespaces
 from .netlink import ACK, NETLINK_NETFILTER, Netlink, attribute, message
-from .rules import LOG_GROUP, LOGGED_BYTES
+from .rules import LOG_GROUP, LOGGED_BYTES, REDIRECTED, REDIRECTED_PORT
 
 ADDRESS = "127.0.0.53"
 DNS_PORT, PROXY_PORT, PACKAGES_PORT = 53, 61128, 61141
-PORTS = frozenset({DNS_PORT, PROXY_PORT, PACKAGES_PORT})
+PORTS = frozenset({DNS_PORT, PROXY_PORT, PACKAGES_PORT, REDIRECTED_PORT})
 BACKLOG = 512
 _LOG_SUBSYSTEM, _LOG_CONFIG = 4, 1
 _BIND = 1
@@ -33,10 +34,22 @@ def packages(namespace: int) -> int:
     return _listen(namespace, socket.SOCK_STREAM, PACKAGES_PORT)
 
 
-def _listen(namespace: int, kind: socket.SocketKind, port: int) -> int:
-    with namespaces.open_socket(namespace, socket.AF_INET, kind) as sock:
+def redirected(namespace: int) -> list[int]:
+    """Of the gateway, for connections that ``rules.redirecting_rules`` lead to it: IPv4, and IPv6 where Linux has it.
+
+    Raises OSError.
+    """
+    found = [_listen(namespace, socket.SOCK_STREAM, REDIRECTED_PORT, str(REDIRECTED[4]))]
+    with suppress(OSError):
+        found.append(_listen(namespace, socket.SOCK_STREAM, REDIRECTED_PORT, str(REDIRECTED[6])))
+    return found
+
+
+def _listen(namespace: int, kind: socket.SocketKind, port: int, address: str = ADDRESS) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with namespaces.open_socket(namespace, family, kind) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((ADDRESS, port))
+        sock.bind((address, port))
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
         return sock.detach()

@@ -80,6 +80,8 @@ class Netlink:
 
     def ask(self, messages: Sequence[bytes]) -> None:
         """Do all of these, in order. Raises the OSError of the first that failed, naming its place in the batch."""
+        if not messages:
+            return
         first = self._number + 1
         awaited = set()
         batch = []
@@ -90,22 +92,22 @@ class Netlink:
             batch.append(HEADER.pack(size, kind, flags, number, 0) + each[HEADER.size :])
         self._number += len(messages)
         self.socket.send(b"".join(batch))
-        failure: OSError | None = None
-        while awaited:
-            for kind, number, body in messages_in(self.socket.recv(RECEIVE_BYTES)):
-                if kind != ERROR:
-                    continue
-                error = -int.from_bytes(body[:4], "little", signed=True)
-                awaited.discard(number)
-                if error and failure is None:
-                    failure = OSError(error, f"{os.strerror(error)} (netlink message {number - first})")
-                    if number < first:
-                        failure = OSError(error, f"{os.strerror(error)} (netlink batch)")
-            if failure is not None:
-                break
-        if failure is not None:
+        try:
+            while awaited:
+                awaited -= self._acknowledged(first)
+        except OSError:
             self._drop_what_is_left()
-            raise failure
+            raise
+
+    def _acknowledged(self, first: int) -> set[int]:
+        """Numbers of the messages that are done, from ``first`` on. Raises OSError for one that failed."""
+        done = set()
+        for kind, number, body in messages_in(self.socket.recv(RECEIVE_BYTES)):
+            if kind == ERROR:
+                if error := -int.from_bytes(body[:4], "little", signed=True):
+                    raise OSError(error, f"{os.strerror(error)} (netlink message {number - first})")
+                done.add(number)
+        return done
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """All that there is of this kind: the bodies of the answers. Raises OSError."""

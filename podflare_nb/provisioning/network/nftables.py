@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from ...protocol.egress import Network
 from .netlink import ACK, APPEND, CREATE, NETLINK_NETFILTER, Netlink, attribute, be32, message, nested, text
@@ -23,8 +23,8 @@ METERED = 1 << 16
 ACCEPT, DROP = 1, 0
 GOTO = -4
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
-SOURCE_NAT_PRIORITY = 100
-_TABLE, _CHAIN, _RULE, _SET, _ELEMENTS = 0, 3, 6, 9, 12
+DESTINATION_NAT_PRIORITY, SOURCE_NAT_PRIORITY = -100, 100
+_TABLE, _DELETE_TABLE, _CHAIN, _RULE, _SET, _ELEMENTS = 0, 2, 3, 6, 9, 12
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _VERDICT_REGISTER, _REGISTER = 0, 1
@@ -108,6 +108,11 @@ class Table:
         """The batch."""
         edge = struct.pack(">BBH", socket.AF_UNSPEC, 0, _SUBSYSTEM)
         return [message(_BATCH_BEGIN, 0, edge), *self._messages, message(_BATCH_END, 0, edge)]
+
+    def replace(self, netlink: Netlink) -> None:
+        """Put it in the place of the one of its name, if there is any. Raises OSError, and then nothing has changed."""
+        begin, first, *rest = self.messages()
+        netlink.ask([begin, first, _generic(_DELETE_TABLE, ACK, text(1, self.name)), first, *rest])
 
     def commit(self, netlink: Netlink) -> None:
         """Put it in force in the socket's namespace. Raises OSError, and then nothing has changed."""
@@ -236,6 +241,17 @@ def log(group: int, bytes_of_packet: int) -> Expression:
     return _expression(
         "log", attribute(1, struct.pack(">H", group)), be32(3, bytes_of_packet), attribute(4, struct.pack(">H", 1))
     )
+
+
+def send_to(address: IPv4Address | IPv6Address, port: int) -> Rule:
+    """Let a connection lead there instead (destination NAT)."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    second = _REGISTER + 1
+    return [
+        _expression("immediate", be32(1, _REGISTER), nested(2, attribute(1, address.packed))),
+        _expression("immediate", be32(1, second), nested(2, attribute(1, struct.pack(">H", port)))),
+        _expression("nat", be32(1, 1), be32(2, family), be32(3, _REGISTER), be32(5, second)),
+    ]
 
 
 def masquerade() -> Expression:

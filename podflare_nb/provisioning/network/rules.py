@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from ...protocol.egress import Address, Network
 from . import nftables as nft
@@ -27,6 +27,10 @@ from .config import ConnectionLimits
 from .links import LOOPBACK_INDEX
 
 TABLE = "podflare_nb"
+REDIRECTING_TABLE = "podflare_nb-redirecting"
+REDIRECTED: Mapping[int, Address] = {4: IPv4Address("127.0.0.53"), 6: IPv6Address("::1")}
+REDIRECTED_PORT = 61129
+LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 UPLINK_PREFIX = "pfnb"
 """Of the names of hosts' links to their routers, those of other supervisors too."""
 LOG_GROUP = 1
@@ -55,6 +59,20 @@ def sandbox_rules(reach: Reach) -> nft.Table:
         [*nft.out_of(LOOPBACK_INDEX), nft.verdict(nft.ACCEPT)],
         *_only_public(reach),
     ], hook="output")  # fmt: skip
+    return table
+
+
+def redirecting_rules(ranges: Iterable[Network]) -> nft.Table:
+    """Of the namespace of a sandbox that may reach these ranges and has no route: connections to them lead to the
+    gateway, which makes them. What is the sandbox's own loopback stays that."""
+    table = nft.Table(REDIRECTING_TABLE)
+    table.ranges("loopback", LOOPBACK)
+    versions = table.ranges("allowed", ranges)
+    table.chain("output", [
+        *([*nft.to(version, "loopback"), nft.verdict(nft.ACCEPT)] for version in versions),
+        *([*nft.to(version, "allowed"), *nft.tcp(), *nft.send_to(REDIRECTED[version], REDIRECTED_PORT)]
+          for version in versions),
+    ], hook="output", kind="nat", priority=nft.DESTINATION_NAT_PRIORITY)  # fmt: skip
     return table
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Protocol
 
 from ...errors import NoCapacityError
-from ...protocol.egress import Egress
-from . import listeners
+from ...protocol.egress import Egress, Network, RangeRule
+from . import links, listeners, nftables
 from .attendants import Order
+from .netlink import NETLINK_ROUTE, Netlink
 from .router import Router, Wire
+from .rules import redirecting_rules
 
 PROXY = f"http://{listeners.ADDRESS}:{listeners.PROXY_PORT}"
 NOT_BY_PROXY = f"localhost,127.0.0.1,::1,{listeners.ADDRESS}"
@@ -49,6 +52,7 @@ class SandboxNetwork:
         self.egress = Egress("off")
         self._wire: Wire | None = None
         self._connected = False
+        self._redirected: list[Network] = []
         self.closed = False
         self.sent, self.received = 0, 0
         """Bytes by proxies so far."""
@@ -69,11 +73,14 @@ class SandboxNetwork:
 
     def set_egress(self, egress: Egress) -> None:
         """Let it reach this from now on. Raises NoCapacityError; then it is as before."""
+        if egress == self.egress:
+            return
         try:
             if egress.mode == "internet":
                 self._connect()
             else:
                 self._disconnect()
+            self._redirect(egress)
         except (OSError, IndexError) as error:
             raise NoCapacityError(f"The sandbox's network could not be changed: {error}.") from error
         self.egress = egress
@@ -107,6 +114,22 @@ class SandboxNetwork:
             sent, received = self._surroundings.router.traffic(self._wire)
         return self.sent + sent, self.received + received
 
+    def _redirect(self, egress: Egress) -> None:
+        """Let connections to ranges that it may reach lead to the gateway; there is no route to them."""
+        named = [rule.network for rule in egress.rules if isinstance(rule, RangeRule)]
+        fours = collapse_addresses(each for each in named if isinstance(each, IPv4Network))
+        sixes = collapse_addresses(each for each in named if isinstance(each, IPv6Network))
+        wanted: list[Network] = [*fours, *sixes]
+        if wanted == self._redirected:
+            return
+        with nftables.open_netlink(self.namespace) as netlink:
+            redirecting_rules(wanted).replace(netlink)
+        with Netlink(NETLINK_ROUTE, self.namespace) as netlink:
+            netlink.ask([links.let_go(each) for each in self._redirected])
+            self._redirected = []
+            netlink.ask([links.take_in(each) for each in wanted])
+        self._redirected = wanted
+
     def for_gateway(self) -> Order:
         """How the gateway is told of it. Raises OSError."""
         fds: list[int] = []
@@ -114,6 +137,7 @@ class SandboxNetwork:
             fds += listeners.dns(self.namespace)
             fds.append(listeners.proxy(self.namespace))
             fds.append(listeners.refusals(self.namespace))
+            fds += listeners.redirected(self.namespace)
         except OSError:
             Order({}, fds).close_fds()
             raise

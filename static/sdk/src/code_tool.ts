@@ -111,16 +111,26 @@ export class CodeTool {
     const { limit = DEFAULT_LIMIT, runSeconds = DEFAULT_SECONDS, operator, model } = this.#options;
     const call = codeCall(given);
     if (typeof call === "string") return failed(call);
+    let sandbox: Sandbox | undefined;
     try {
-      const sandbox = await this.sandbox();
+      sandbox = await this.sandbox();
       const { code, language } = call;
       const known = { operator, model, ...defined(by) };
       const result = await sandbox.runCode(code, { language, timeoutSeconds: runSeconds, signal, ...known });
       return { ...observe(result, limit), isError: !result.ok, exitCode: result.exitCode };
     } catch (error) {
-      if (error instanceof PodflareError) return failureOutcome(error, limit);
-      throw error;
+      if (!(error instanceof PodflareError)) throw error;
+      return (await this.#lost(sandbox, error)) ?? failureOutcome(error, limit);
     }
+  }
+
+  /** A sandbox of its own that has ended is let go of, and the model is told: the next call makes a new one. */
+  async #lost(sandbox: Sandbox | undefined, error: PodflareError): Promise<ToolOutcome | undefined> {
+    if (!sandbox || sandbox === this.#options.sandbox) return undefined;
+    if (!(error instanceof GoneError || error instanceof NotFoundError)) return undefined;
+    const made = this.#made;
+    if ((await made?.catch(() => undefined)) === sandbox && this.#made === made) this.#made = undefined;
+    return failed(`${error.message} Its variables and files are gone. The next call starts a new sandbox.`);
   }
 
   /** End the sandbox that was made here; one that was given stays open. Can be called again. */
@@ -160,6 +170,7 @@ function faultOf({ code, language, ...extra }: Record<string, unknown>): string 
   if (code === undefined || code === null) return "The argument code is missing.";
   if (typeof code !== "string") return `The argument code is ${kindOf(code)}, not a string.`;
   if (!code.trim()) return "The argument code is empty.";
+  if (/\p{Surrogate}/u.test(code)) return "The argument code holds half of a surrogate pair, which is no character.";
   if (language === undefined || language === null) return undefined;
   if (typeof language !== "string") return `The argument language is ${kindOf(language)}, not a string.`;
   if (language !== "python" && language !== "bash") {

@@ -15,7 +15,7 @@ import {
   UnexpectedAnswerError,
 } from "./errors.js";
 import { LineSplitter } from "./lines.js";
-import { DEFAULT_RETRIES, type Failure, failureOfStatus, pauseBeforeRetry } from "./retry.js";
+import { DEFAULT_RETRIES, type Failure, failureOfStatus, pauseBeforeRetry, secondsUntil } from "./retry.js";
 import { untimed } from "./untimed.js";
 
 const PATIENCE_SECONDS = 120;
@@ -211,8 +211,8 @@ export class Connection {
     } catch {
       answer = undefined;
     }
-    const told = response.headers.get("Retry-After") ?? "";
-    const error = errorOfAnswer(response.status, answer, place, /^\d+$/.test(told) ? Number(told) : undefined);
+    const retryAfter = secondsUntil(response.headers.get("Retry-After") ?? "", Date.now());
+    const error = errorOfAnswer(response.status, answer, place, retryAfter);
     if (!(error instanceof UnauthenticatedError)) return error;
     const message = `${error.message} (The key was taken from ${this.endpoint.keySource}.)`;
     return new UnauthenticatedError(message, { status: error.status, details: error.details });

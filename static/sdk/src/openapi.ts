@@ -972,7 +972,7 @@ export interface components {
              */
             checkpoints?: number | null;
             /**
-             * @description an object of at most 128 strings, whose names are letters, digits and _
+             * @description an object of at most 128 strings, whose names are letters, digits and _, and whose values have up to 32768 characters and no NUL
              * @default null
              */
             env?: {
@@ -1104,7 +1104,7 @@ export interface components {
         ErrorBody: {
             error: string;
             /** @enum {string} */
-            code: "invalid_argument" | "unauthenticated" | "forbidden" | "not_found" | "merged" | "method_not_allowed" | "conflict" | "gone" | "too_large" | "quota_exceeded" | "internal" | "no_capacity" | "isolation";
+            code: "invalid_argument" | "unauthenticated" | "forbidden" | "not_found" | "merged" | "method_not_allowed" | "conflict" | "gone" | "too_large" | "range_not_satisfiable" | "quota_exceeded" | "internal" | "no_capacity" | "isolation";
             details: {
                 [key: string]: unknown;
             };
@@ -1133,7 +1133,7 @@ export interface components {
         };
         /** @description `POST /v1/sandboxes/{id}/exec`. */
         Exec: {
-            /** @description a string of program text, of at most 1 MiB */
+            /** @description a string of program text, of at most 4 MiB */
             code: string;
             /**
              * @description 'python' or 'bash'
@@ -1943,6 +1943,15 @@ export interface components {
         };
         /** @description Over the limit that the sentence names. */
         TooLarge: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["ErrorBody"];
+            };
+        };
+        /** @description The range begins behind the file's end; `details.size` is the file's. */
+        RangeNotSatisfiable: {
             headers: {
                 [name: string]: unknown;
             };
@@ -2795,6 +2804,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description `bytes=first-last`: only these bytes of a file. */
+                Range?: string;
+                /** @description The ETag that the file must still have; else all of it is sent. */
+                "If-Range"?: string;
                 /** @description An ETag of an earlier answer. */
                 "If-None-Match"?: string;
             };
@@ -2817,6 +2830,10 @@ export interface operations {
                     "Last-Modified"?: string;
                     /** @description Bytes. */
                     "Content-Length"?: string;
+                    /** @description Of a file: `bytes`. */
+                    "Accept-Ranges"?: string;
+                    /** @description Of a part: which bytes, of how many. */
+                    "Content-Range"?: string;
                     /** @description A file is an attachment. */
                     "Content-Disposition"?: string;
                     /** @description Of a file: a browser does nothing with it. */
@@ -2827,6 +2844,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DirectoryListing"] | unknown;
+                    "*/*": string;
+                };
+            };
+            /** @description The part of the file. */
+            206: {
+                headers: {
+                    /** @description Of a file. */
+                    ETag?: string;
+                    /** @description Of a file. */
+                    "Last-Modified"?: string;
+                    /** @description Bytes. */
+                    "Content-Length"?: string;
+                    /** @description Of a file: `bytes`. */
+                    "Accept-Ranges"?: string;
+                    /** @description Of a part: which bytes, of how many. */
+                    "Content-Range"?: string;
+                    /** @description A file is an attachment. */
+                    "Content-Disposition"?: string;
+                    /** @description Of a file: a browser does nothing with it. */
+                    "Content-Security-Policy"?: string;
+                    /** @description Of a file: `no-cache`. */
+                    "Cache-Control"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
                     "*/*": string;
                 };
             };
@@ -2844,6 +2886,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
+            416: components["responses"]["RangeNotSatisfiable"];
             500: components["responses"]["Internal"];
             503: components["responses"]["NoCapacity"];
         };
@@ -2943,6 +2986,10 @@ export interface operations {
                     "Last-Modified"?: string;
                     /** @description Bytes. */
                     "Content-Length"?: string;
+                    /** @description Of a file: `bytes`. */
+                    "Accept-Ranges"?: string;
+                    /** @description Of a part: which bytes, of how many. */
+                    "Content-Range"?: string;
                     /** @description A file is an attachment. */
                     "Content-Disposition"?: string;
                     /** @description Of a file: a browser does nothing with it. */

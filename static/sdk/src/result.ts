@@ -1,7 +1,7 @@
 // What a run of code gave: text, rich results, the error and how it ended, gathered from the events of its stream.
 // No input or output happens here.
 
-import { CodeError, isRecord } from "./errors.js";
+import { CodeError, isRecord, UnexpectedAnswerError } from "./errors.js";
 import type { ExecEvent, ExitEvent, OutputEvent, RefusedConnection } from "./wire.js";
 
 // Colours, cursor moves, titles: what a terminal would not show as text.
@@ -108,7 +108,10 @@ export class ExecResult {
     this.error = facts.error;
     this.notices = facts.notices;
     this.refused = facts.refused;
-    this.exitCode = Number(exit.data);
+    if (!Number.isInteger(exit.data)) {
+      throw new UnexpectedAnswerError(`The stream holds an exit without an exit code: ${JSON.stringify(exit)}`);
+    }
+    this.exitCode = exit.data;
     this.status = (exit.status as ExecStatus | undefined) ?? (this.exitCode === 0 ? "ok" : "error");
     this.executionCount = exit.execution_count ?? undefined;
     this.statePreserved = exit.state_preserved !== false;

@@ -30,6 +30,13 @@ export function pauseBeforeRetry(
   return pause <= LONGEST_PAUSE_SECONDS ? pause : undefined;
 }
 
+/** A Retry-After: seconds, or the date that proxies may give. `now`: milliseconds since the epoch. */
+export function secondsUntil(told: string, now: number): number | undefined {
+  if (/^\d+$/.test(told)) return Number(told);
+  const date = told.endsWith("GMT") ? Date.parse(told) : Number.NaN;
+  return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
+}
+
 export function failureOfStatus(status: number): Failure {
   return status === 429 || status === 503 ? "refused_now" : "refused";
 }

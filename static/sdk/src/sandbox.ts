@@ -4,7 +4,7 @@
 import { Branching } from "./branching.js";
 import { Calls } from "./calls.js";
 import { type CallOptions, Connection, type ConnectionOptions } from "./connection.js";
-import { GoneError, NotFoundError } from "./errors.js";
+import { GoneError, isRecord, NotFoundError, UnexpectedAnswerError } from "./errors.js";
 import { Files } from "./files.js";
 import { Terminals } from "./terminals.js";
 import type { CreateBody, Egress, NetworkInfo, Notebook, PatchBody, SandboxInfo } from "./wire.js";
@@ -58,8 +58,14 @@ export class Sandbox extends Branching {
       checkpoints: options.checkpoints,
     };
     const { signal } = options;
-    const { id } = await connection.call<SandboxInfo>("POST", "/v1/sandboxes", { body, signal, keyed: true });
-    return new Sandbox(new Calls(connection, id));
+    const made = await connection.call<unknown>("POST", "/v1/sandboxes", { body, signal, keyed: true });
+    if (!isRecord(made) || typeof made["id"] !== "string") {
+      throw new UnexpectedAnswerError(
+        `${connection.endpoint.url} says nothing of the sandbox that it was asked for. Is the host right? It usually ends ` +
+          "with /podflare.",
+      );
+    }
+    return new Sandbox(new Calls(connection, made["id"]));
   }
 
   /** Take up a sandbox that exists, from any process. Throws NotFoundError, or GoneError for one that has ended. */

@@ -48,6 +48,24 @@ test("a wait that is longer than a call should take is left to the caller", asyn
   assert.equal(service.seen.length, 1);
 });
 
+test("a time to come again may be a date", async () => {
+  const date = new Date(Date.now() + 3_600_000).toUTCString();
+  await using service = await StandIn.start(refused(503, "no_capacity", { "Retry-After": date }));
+  await assert.rejects(
+    Sandbox.create(service.service),
+    (error) => error instanceof NoCapacityError && Math.abs(error.retryAfter! - 3600) < 60,
+  );
+  assert.equal(service.seen.length, 1);
+});
+
+test("answers of something that is no podflare_nb are told as such", async () => {
+  await using service = await StandIn.start(json([]), json({}), json(READY), events([LINE, { ...EXIT, data: "x" }]));
+  await assert.rejects(Sandbox.create(service.service), UnexpectedAnswerError);
+  await assert.rejects(Sandbox.create(service.service), UnexpectedAnswerError);
+  const sandbox = await Sandbox.create(service.service);
+  await assert.rejects(sandbox.runCode("1"), UnexpectedAnswerError);
+});
+
 test("retries are counted, and none are made when none are wanted", async () => {
   await using service = await StandIn.start();
   service.otherwise = refused(503, "no_capacity", { "Retry-After": "0" });
@@ -247,7 +265,8 @@ test("a tool makes one sandbox for calls at once, and another try after one that
   );
   assert.deepEqual(service.seen.at(-1)?.body.tool_call_id, "call_2");
   service.script.push(refused(410, "gone", {}, { reason: "idle_timeout" }));
-  assert.match((await tool.execute({ code: "3" })).text, /^No: gone\.\nCalling the tool again will not help/);
+  assert.match((await tool.execute({ code: "3" })).text, /^No: gone\. .* The next call starts a new sandbox\.$/);
+  assert.equal((await tool.execute({ code: "4" })).text, "so far");
   assert.throws(() => podflareRunCode({ model: "gpt-4o" }), InvalidArgumentError);
   await tool.close();
   assert.equal(service.seen.at(-1)?.method, "DELETE");

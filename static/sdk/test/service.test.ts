@@ -11,6 +11,7 @@ import {
   Sandbox,
   UnauthenticatedError,
 } from "podflare-nb";
+import { podflareRunCode } from "podflare-nb/ai-sdk";
 
 const PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nplt.show()";
 
@@ -222,4 +223,19 @@ test("the service tells of itself and of its sandboxes", async () => {
   const found = [];
   for await (const info of client.sandboxes()) found.push(info.id);
   assert.ok(found.includes(sandbox.id));
+});
+
+test("a tool tells that its own sandbox has ended, and the next call starts a new one", async () => {
+  await using tool = podflareRunCode();
+  await tool.execute({ code: "x = 1" });
+  const first = await tool.sandbox();
+  await (await Sandbox.connect(first.id)).close();
+  const ended = await tool.execute({ code: "x" });
+  assert.equal(ended.isError, true);
+  assert.match(ended.text, /The next call starts a new sandbox\.$/);
+  const next = await tool.execute({ code: "6 * 7" });
+  assert.deepEqual([next.isError, next.text], [false, "42"]);
+  assert.notEqual((await tool.sandbox()).id, first.id);
+  const halved = await tool.execute({ code: "print('\ud800')" });
+  assert.match(halved.text, /half of a surrogate pair.*Call it with/);
 });

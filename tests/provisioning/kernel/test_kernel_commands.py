@@ -21,6 +21,7 @@ def test_bash_streams_both_outputs_in_order_of_arrival(client):
 def test_a_failed_script_is_a_called_process_error(client, script, evalue):
     reply = client.run(f"%%bash\n{script}").reply
     assert (reply["ename"], reply["evalue"]) == ("CalledProcessError", evalue)
+    assert "podflare_nb" not in "".join(reply["traceback"])
 
 
 def test_bash_reads_nothing_from_its_input(client):

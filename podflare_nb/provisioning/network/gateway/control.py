@@ -1,6 +1,7 @@
 """What the supervisor says to the gateway, and the gateway to it; who is there, and what belongs to each.
 
-In: ``{"op": "open", "network", "egress", "address"?}`` with the descriptors ``[dns_udp, dns_tcp, proxy_tcp, nflog?]``;
+In: ``{"op": "open", "network", "egress", "address"?}`` with the descriptors ``[dns_udp, dns_tcp, proxy_tcp, nflog?,
+redirected_ipv4?, redirected_ipv6?]``;
 ``{"op": "egress", "network", "egress"}``; ``{"op": "close", "network"}``. Out: ``{"event": "ready"}`` and what
 ``records`` tells. ``address``: the network's addresses on the router, by which its connections are known there.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ....errors import PodflareError
@@ -17,6 +20,7 @@ from ....protocol.egress import Address, Egress, address
 from ... import datagrams
 from ...waiting import receive
 from ..records import ConnectionRecord
+from . import redirected
 from .accepting import Acceptor
 from .client_connection import ClientConnection
 from .dns_listeners import UdpListener, serve_tcp
@@ -29,6 +33,8 @@ from .sandbox_network import SandboxNetwork, Surroundings
 log = logging.getLogger(__name__)
 
 LISTENERS = 3
+REDIRECTED = 2
+"""Behind the socket for refused packets: one for each version of IP."""
 MAX_DNS_CONNECTIONS = 16
 TURN_AWAY_SECONDS = 2.0
 LINGER_SECONDS = 2.0
@@ -49,11 +55,16 @@ class OpenNetwork:
         dns_udp, dns_tcp, proxy = sockets[:LISTENERS]
         self._udp = UdpListener(dns_udp, network)
         self._packets = [
-            NetlinkListener(sock, self._refused_packets, self._lost_packets) for sock in sockets[LISTENERS:]
+            NetlinkListener(sock, self._refused_packets, self._lost_packets)
+            for sock in sockets[LISTENERS : LISTENERS + 1]
         ]
         self._acceptors = [
             asyncio.create_task(Acceptor(proxy, self._admits, self._serve_proxy, self._turn_away).run()),
             asyncio.create_task(Acceptor(dns_tcp, self._admits_dns, self._serve_dns, _hang_up).run()),
+            *(
+                asyncio.create_task(Acceptor(sock, self._admits, self._serve_redirected, _hang_up).run())
+                for sock in sockets[LISTENERS + 1 :]
+            ),
         ]
 
     async def close(self) -> None:
@@ -74,10 +85,19 @@ class OpenNetwork:
         return self._dns_connections < MAX_DNS_CONNECTIONS and self._capacity.free > 0
 
     async def _serve_proxy(self, sock: socket.socket) -> None:
+        with self._counted():
+            await ProxyConnection(self.network, ClientConnection(sock)).serve()
+
+    async def _serve_redirected(self, sock: socket.socket) -> None:
+        with self._counted():
+            await redirected.serve(self.network, sock)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         self.network.connections += 1
         self._capacity.used += 1
         try:
-            await ProxyConnection(self.network, ClientConnection(sock)).serve()
+            yield
         finally:
             self.network.connections -= 1
             self._capacity.used -= 1
@@ -143,7 +163,7 @@ class Control:
         name = str(body["network"])
         if body["op"] == "open":
             egress, addresses = Egress.from_json(body["egress"]), [address(text) for text in body.get("address", ())]
-            if not LISTENERS <= len(datagram.fds) <= LISTENERS + 1:
+            if not LISTENERS <= len(datagram.fds) <= LISTENERS + 1 + REDIRECTED:
                 raise ValueError(f"a network has {LISTENERS} listeners")
             await self._close(name)
             network = SandboxNetwork(name, egress, self._around)

@@ -1,11 +1,10 @@
 """Requests through the real process, as programs send them, to real servers."""
 
-import json
 import subprocess
 
 import pytest
 
-from .internet import PUBLIC, SECONDS, connected, exchange, ip, read_all, read_until
+from .internet import PUBLIC, connected, exchange, read_all, read_until
 from .servers import BIG, Stub, echo
 
 ALLOWED = {"allow": ["files.example.org", "*.example.com"]}
