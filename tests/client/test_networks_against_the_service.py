@@ -64,6 +64,6 @@ def test_a_change_holds_for_the_next_connection_of_what_already_runs(sandbox):
 def test_a_rule_that_is_none_is_refused_with_its_words(service, sandbox):
     with pytest.raises(InvalidArgumentError, match="two words"):
         sandbox.set_egress({"allow": ["two words"]})
-    with pytest.raises(InvalidArgumentError, match="10.0.0.0/8"):
+    with pytest.raises(InvalidArgumentError, match=r"10\.0\.0\.0/8"):
         Sandbox(host=service.url, api_key=service.key, egress={"allow": ["10.0.0.0/8"]})
     assert sandbox.egress == RULES
