@@ -1,6 +1,7 @@
 import signal
 import socket
 import subprocess
+import sys
 
 import httpx
 import pytest
@@ -47,6 +48,16 @@ def test_a_wrong_option_is_refused_with_one_sentence(tmp_path, options, words):
 
 def test_a_data_directory_that_cannot_be_is_named():
     assert "/proc/nothing" in refused("--data-dir", "/proc/nothing", "--port", "0").stderr
+
+
+@pytest.mark.parametrize(("first", "loaded"), [("", "True"), ("serve._load_no_grammar_of_iris()", "False")])
+def test_a_start_compiles_no_grammar_for_a_check_that_nobody_uses(first, loaded):
+    """The control shows that Jupyter's server does, left alone: when it no longer does, the step can go."""
+    code = f"import sys; from podflare_nb.cli import serve; {first}; import jupyter_server.serverapp"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('lark' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == loaded
 
 
 def test_a_second_service_on_the_same_data_is_refused_with_the_first_ones_process(service):
