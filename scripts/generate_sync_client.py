@@ -32,6 +32,8 @@ WORDS = {
     "AsyncExecution": "Execution",
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
+    "AsyncPackages": "Packages",
+    "AsyncPorts": "Ports",
     "AsyncNetwork": "Network",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",

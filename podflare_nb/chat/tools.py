@@ -22,6 +22,7 @@ from ..errors import ConflictError, ForbiddenError, InvalidArgumentError, NotFou
 from ..protocol.egress import Egress
 from ..protocol.observation import Observed, shorten
 from ..protocol.states import Language
+from ..sandboxes.packages import steps
 from .branch import Branch
 from .ports import FileEntry, Workspace
 from .turn_branches import TurnBranches
@@ -32,7 +33,6 @@ _NO_NETWORK = (
     "Nothing was installed: this sandbox has no network, so pip cannot download packages. "
     "Work with what is installed (`pip list` in bash shows it), or tell the person that {packages} would be needed."
 )
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][\w.\-]*(\[[\w,.\- ]+\])?\s*((==|>=|<=|!=|~=|>|<)\s*[\w.*+!\-]+,?\s*)*")
 _SHOWN_ENTRIES = 500
 _REFUSALS = (ConflictError, ForbiddenError, InvalidArgumentError, NotFoundError, TooLargeError)
 """What a workspace answers to a wrong path; the model is told. Other errors end the turn."""
@@ -104,18 +104,18 @@ async def list_files(
 
 async def install_packages(
     ctx: Context,
-    packages: Annotated[list[str], Field(description="Names as pip takes them, such as polars>=1.0")],
+    packages: Annotated[list[str] | None, Field(description="Of Python, as pip takes them: polars>=1.0")] = None,
+    apt: Annotated[list[str] | None, Field(description="Names of Debian packages, such as graphviz")] = None,
+    npm: Annotated[list[str] | None, Field(description="As npm takes them, such as left-pad@1")] = None,
 ) -> ToolResult:
-    """Install Python packages with pip into the sandbox. Only where the sandbox has a network."""
-    for package in packages:
-        if not _REQUIREMENT.fullmatch(package.strip()):
-            raise ToolFailed(f"{package!r} is not the name of a package; options and addresses are not taken.")
-    if not packages:
-        raise ToolFailed("Name at least one package.")
+    """Install packages into the sandbox, of Python, Debian or npm. Only where the sandbox has a network."""
+    try:
+        wanted = steps(apt=apt, python=packages, npm=npm)
+    except InvalidArgumentError as error:
+        raise ToolFailed(error.message) from error
     if ctx.deps.egress.mode != "internet" and not ctx.deps.egress.rules:
-        raise ToolFailed(_NO_NETWORK.format(packages=", ".join(packages)))
-    wanted = " ".join(shlex.quote(package.strip()) for package in packages)
-    return await run_cell(ctx, f"%pip install --quiet --disable-pip-version-check {wanted}", "python")
+        raise ToolFailed(_NO_NETWORK.format(packages=", ".join([*(packages or ()), *(apt or ()), *(npm or ())])))
+    return await run_cell(ctx, " &&\n".join(step.code for step in wanted), "bash")
 
 
 async def run_cell(ctx: Context, code: str, language: Language, branch: Branch | None = None) -> ToolResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from ..config import ServiceConfig, default_data_dir
 from ..errors import ConflictError, InvalidArgumentError
 from ..provisioning.client import Isolation
 from ..provisioning.network.config import NetworkConfig
+from ..provisioning.network.mirror import settings
 from . import options, running_service
 
 DEFAULT_PORT = 8888
@@ -67,15 +69,22 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     templates = tuple(_checked_template_dir(path) for path in template_dir or ())
     network = NetworkConfig.written(
-        egress, egress_public or (), egress_private or (), str(_checked_file(packages)) if packages else ""
+        egress, egress_public or (), egress_private or (), str(_checked_packages(packages)) if packages else ""
     )
     _check_address(host, port)
     key = _prepare_key(directory, api_key)
+    _load_no_grammar_of_iris()
     # Here, not above: Jupyter's server takes most of a second to import, and a refusal should not wait for it.
     from .server import run_server  # noqa: PLC0415
 
     config = ServiceConfig(data_dir=directory, isolation=isolation, template_dirs=templates, network=network)
     return run_server(config, host=host, port=port, api_key=key, verbose=verbose)
+
+
+def _load_no_grammar_of_iris() -> None:
+    """Let jsonschema, which Jupyter's server loads, do without its checks of IRIs (RFC 3987), which nobody here uses:
+    it compiles the grammar for them when it is imported, which takes as long as all other imports together."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] # None: it cannot be imported
 
 
 def _prepare_key(data_dir: Path, given: str | None) -> str:
@@ -95,9 +104,10 @@ def _checked_template_dir(path: Path) -> Path:
     return path.absolute()
 
 
-def _checked_file(path: Path) -> Path:
+def _checked_packages(path: Path) -> Path:
     if not path.is_file():
         raise InvalidArgumentError(f"--packages {path} is not a file.")
+    settings.read(path, settings.Settings())
     return path.absolute()
 
 

@@ -46,8 +46,10 @@ from .errors import (
 )
 from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
+from .installations import InstallResult, ManagerResult
 from .networks import Egress, EgressRules, NetworkConnection, NetworkInfo
 from .pools import close_all
+from .ports import PortInfo, PortLink
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
 from .terminals import TerminalInfo
@@ -91,9 +93,11 @@ __all__ = [
     "Fork",
     "ForkedFrom",
     "GoneError",
+    "InstallResult",
     "InvalidArgumentError",
     "IsolationError",
     "Layer",
+    "ManagerResult",
     "MergedError",
     "NetworkConnection",
     "NetworkInfo",
@@ -102,6 +106,8 @@ __all__ = [
     "NotOpenError",
     "Notice",
     "PodflareError",
+    "PortInfo",
+    "PortLink",
     "QuotaExceededError",
     "Result",
     "Sandbox",

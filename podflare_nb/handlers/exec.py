@@ -70,9 +70,7 @@ class ExecHandler(StreamingHandler):
             if not self._headers_written:
                 raise
             self.log_exception(type(error), error, error.__traceback__)
-            code, message = sentence_of(error)
-            event = {"type": "error", "data": {"code": code, "message": message}, "seq": -1, "ts": now_ms()}
-            self.write(json.dumps(event) + "\n")
+            self.write(failure_line(error))
         await self.finish_stream()
 
 
@@ -101,6 +99,13 @@ class ReplayHandler(StreamingHandler):
         self.begin_stream(NDJSON)
         await self.send(events)
         await self.finish_stream()
+
+
+def failure_line(error: BaseException) -> str:
+    """Give the last line of a stream of events that cannot go on."""
+    code, message = sentence_of(error)
+    event = {"type": "error", "data": {"code": code, "message": message}, "seq": -1, "ts": now_ms()}
+    return json.dumps(event) + "\n"
 
 
 def execution_request(request: Exec, principal: str, *, keeps_states: bool) -> ExecutionRequest:

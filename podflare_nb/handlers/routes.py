@@ -14,6 +14,7 @@ from . import (
     network,
     notebook,
     openapi,
+    packages,
     page,
     port_proxy,
     ports,
@@ -45,6 +46,7 @@ ROUTES: list[tuple[Any, ...]] = [
     (SANDBOX + r"/rewind", branches.RewindHandler),
     (SANDBOX + r"/branches", branches.BranchesHandler),
     (SANDBOX + r"/exec", exec.ExecHandler),
+    (SANDBOX + r"/packages", packages.PackagesHandler),
     (SANDBOX + r"/record", record.RecordHandler),
     (SANDBOX + r"/interrupt", exec.InterruptHandler),
     (SANDBOX + r"/replay", exec.ReplayHandler),
@@ -65,6 +67,6 @@ ROUTES: list[tuple[Any, ...]] = [
     (TURN + r"/approve", chat.TurnApproveHandler),
     (SANDBOX + r"/notebook(\.ipynb)?", notebook.NotebookHandler),
     (SANDBOX + r"/notebook\.(html|md|py)", notebook.NotebookExportHandler),
-    (BASE + r"/sandboxes/[^/]+/ports/[^/]+(?:/.*)?", port_proxy.PortHandler),
+    (BASE + r"/sandboxes/([^/]+)/ports/([^/]+)(?:/.*)?", port_proxy.PortHandler),
     (BASE + r"/.*", UnknownRouteHandler),
 ]

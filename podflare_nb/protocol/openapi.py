@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from . import chat_events, exec_events, terminals
+from . import chat_events, exec_events, packages, terminals
 from .operations import (
     BY_PATH,
     BYTES,
@@ -42,6 +42,7 @@ DESCRIPTION = (
 )
 EVENTS: dict[str, Any] = {
     "ExecEvent": exec_events.ExecEvent,
+    "InstallEvent": packages.InstallEvent,
     "ChatEvent": chat_events.ChatEvent,
     "TerminalEvent": terminals.TerminalEvent,
 }

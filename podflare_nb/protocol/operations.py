@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import chat_events, exec_events, notebook, ports, requests, responses, terminals
+from . import chat_events, exec_events, notebook, packages, ports, requests, responses, terminals
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -165,6 +165,9 @@ NOTHING = Answer(204, "Done.", {})
 EXEC_STREAM = Answer(
     200, "Events, one JSON object a line, each sent as it happens.", {NDJSON: exec_events.ExecEvent}, NO_STORE
 )
+INSTALL_STREAM = Answer(
+    200, "Events, one JSON object a line, each sent as it happens.", {NDJSON: packages.InstallEvent}, NO_STORE
+)
 TURN_STREAM = Answer(
     200,
     "The turn's events: NDJSON, or server-sent events whose data they are (`sse`) or another protocol's (`vercel`, "
@@ -238,6 +241,10 @@ SANDBOX_CALLS = (
     Operation(
         "post", SANDBOX + "/exec", "exec", "executions", "Run code, and follow it", (EXEC_STREAM,),
         (*CHANGE, *ENDED), requests.Exec,
+    ),
+    Operation(
+        "post", SANDBOX + "/packages", "installPackages", "executions", "Install packages, and follow it",
+        (INSTALL_STREAM,), (*CHANGE, *ENDED), packages.InstallPackages,
     ),
     Operation(
         "post", SANDBOX + "/record", "record", "executions", "Put what an agent said into the notebook",

@@ -41,15 +41,15 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 
 
 class EventEncoder:
-    """Makes the events of one execution, in order, numbered from 0.
+    """Makes the events of one execution, in order, numbered from ``first``.
 
     ``keep``: of one output's lines only so many of the last are made, for the replay; all are numbered.
     """
 
-    def __init__(self, language: Language, keep: int | None = None) -> None:
+    def __init__(self, language: Language, keep: int | None = None, *, first: int = 0) -> None:
         self._language = language
         self._keep = keep
-        self._seq = 0
+        self._seq = first
         self._partial: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     def notice(self, notice: Notice, ts: int) -> Event:
@@ -148,12 +148,17 @@ def _parts(output: Output) -> Iterator[Output]:
 
 
 async def stream(execution: Execution) -> AsyncIterator[bytes]:
-    """The NDJSON of an execution as it runs, to its end, in pieces that are whole lines.
+    """The NDJSON of an execution as it runs, to its end, in pieces that are whole lines."""
+    async for events in follow(execution, EventEncoder(execution.request.language)):
+        yield encode(events)
+
+
+async def follow(execution: Execution, encoder: EventEncoder) -> AsyncIterator[list[Event]]:
+    """The events of an execution as it runs, in groups; the last of the last one is the exit.
 
     Bounded by the limits on output; a reader that is slow gets larger pieces, it holds up nothing. Events are made
     as they are asked for, those of some KiB of text at a time: a line of one character is an event of two hundred.
     """
-    encoder = EventEncoder(execution.request.language)
     told = False
     async for ts, output in execution.stamped():
         events = []
@@ -163,9 +168,9 @@ async def stream(execution: Execution) -> AsyncIterator[bytes]:
         for part in _parts(output):
             events += encoder.output(part, ts)
             if events:
-                yield encode(events)
+                yield events
                 events = []
     result = await execution.result()
     events = [] if told else [encoder.notice(notice, execution.begun) for notice in execution.notices]
     turn_id = execution.request.provenance.turn_id
-    yield encode([*events, *encoder.end(result, execution.cell_id, turn_id, execution.ended)])
+    yield [*events, *encoder.end(result, execution.cell_id, turn_id, execution.ended)]

@@ -195,6 +195,7 @@ class Handler(RequestHandler):
             "capabilities": self.capabilities,
             "files": self.files_below,
             "exec": self.execute,
+            "packages": self.execute,
             "replay": self.execute,
             "chat": self.chat,
             "interrupt": self.accepted,

@@ -159,9 +159,7 @@ class PlainHandle:
         return [Listener(port, "127.0.0.1", "a process") for port in sorted(self.ports)]
 
     async def dial(self, family) -> socket.socket:
-        sock = socket.socket(family)
-        sock.setblocking(False)
-        return sock
+        return socket.socket(family)
 
     async def state(self) -> tuple[bytes, Path]:
         """Its variables, and a copy of its workspace."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from podflare_nb.client.errors import StreamBrokenError
 from podflare_nb.client.events import Event, events_of
@@ -88,10 +88,16 @@ class AsyncExecution:
             "operator": operator,
             "model": model,
         }
+        async with aclosing(self._events_to_exit("/exec", body)) as events:
+            async for event in events:
+                yield event
+
+    async def _events_to_exit(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Event]:
+        """Give the events of a call that runs code; the last is the exit. Raises StreamBrokenError."""
         received = 0
         last: Event | None = None
         try:
-            async with aclosing(self._calls.line_groups("POST", "/exec", body)) as groups:
+            async with aclosing(self._calls.line_groups("POST", path, body)) as groups:
                 async for group in groups:
                     for event in events_of(group, Event):
                         if event.seq < 0:

@@ -11,9 +11,10 @@ from podflare_nb.client._async.calls import AsyncCalls
 from podflare_nb.client._async.client import AsyncClient
 from podflare_nb.client._async.connection import AsyncConnection
 from podflare_nb.client._async.conversation import AsyncConversation
-from podflare_nb.client._async.execution import AsyncExecution
 from podflare_nb.client._async.files import AsyncFiles
 from podflare_nb.client._async.network import AsyncNetwork
+from podflare_nb.client._async.packages import AsyncPackages
+from podflare_nb.client._async.ports import AsyncPorts
 from podflare_nb.client._async.terminals import AsyncTerminals
 from podflare_nb.client._async.transcript import AsyncTranscript
 from podflare_nb.client.errors import GoneError, NotFoundError
@@ -33,11 +34,12 @@ SandboxInfos = list[SandboxInfo]
 
 class AsyncSandbox(
     StartsWhenAwaited,
-    AsyncExecution,
+    AsyncPackages,
     AsyncConversation,
     AsyncTranscript,
     AsyncBranching,
     AsyncTerminals,
+    AsyncPorts,
     AsyncNetwork,
 ):
     """A notebook kernel of your own on the service: variables and files stay between calls.

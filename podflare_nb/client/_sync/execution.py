@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from podflare_nb.client.errors import StreamBrokenError
 from podflare_nb.client.events import Event, events_of
@@ -90,10 +90,16 @@ class Execution:
             "operator": operator,
             "model": model,
         }
+        with closing(self._events_to_exit("/exec", body)) as events:
+            for event in events:
+                yield event
+
+    def _events_to_exit(self, path: str, body: dict[str, Any]) -> Generator[Event]:
+        """Give the events of a call that runs code; the last is the exit. Raises StreamBrokenError."""
         received = 0
         last: Event | None = None
         try:
-            with closing(self._calls.line_groups("POST", "/exec", body)) as groups:
+            with closing(self._calls.line_groups("POST", path, body)) as groups:
                 for group in groups:
                     for event in events_of(group, Event):
                         if event.seq < 0:

@@ -13,9 +13,10 @@ from podflare_nb.client._sync.calls import Calls
 from podflare_nb.client._sync.client import Client
 from podflare_nb.client._sync.connection import Connection
 from podflare_nb.client._sync.conversation import Conversation
-from podflare_nb.client._sync.execution import Execution
 from podflare_nb.client._sync.files import Files
 from podflare_nb.client._sync.network import Network
+from podflare_nb.client._sync.packages import Packages
+from podflare_nb.client._sync.ports import Ports
 from podflare_nb.client._sync.terminals import Terminals
 from podflare_nb.client._sync.transcript import Transcript
 from podflare_nb.client.errors import GoneError, NotFoundError
@@ -35,11 +36,12 @@ SandboxInfos = list[SandboxInfo]
 
 class Sandbox(
     StartsAtOnce,
-    Execution,
+    Packages,
     Conversation,
     Transcript,
     Branching,
     Terminals,
+    Ports,
     Network,
 ):
     """A notebook kernel of your own on the service: variables and files stay between calls.

@@ -4,7 +4,16 @@ import type { Calls } from "./calls.js";
 import type { CallOptions } from "./connection.js";
 import { StreamBrokenError, type StreamSoFar } from "./errors.js";
 import { type ExecResult, type OutputCallbacks, ResultCollector } from "./result.js";
-import type { ExecBody, ExecEvent, Language, RecordBody, RecordedCell } from "./wire.js";
+import type {
+  ExecBody,
+  ExecEvent,
+  InstallBody,
+  InstallExitEvent,
+  Language,
+  ManagerResult,
+  RecordBody,
+  RecordedCell,
+} from "./wire.js";
 
 /** Who runs or says something, for the notebook: each at most 200 characters. */
 export interface Provenance {
@@ -23,6 +32,13 @@ export interface RunOptions extends Provenance, CallOptions {
   timeoutSeconds?: number | undefined;
 }
 
+/** What came of installing packages: what the package managers said, and how each of them ended, by name. */
+export interface InstallResult {
+  readonly run: ExecResult;
+  readonly managers: Readonly<Record<string, ManagerResult>>;
+  readonly ok: boolean;
+}
+
 /** The part of a sandbox that runs code. State survives between calls, as in a notebook. */
 export class Execution {
   /** @internal */
@@ -39,24 +55,32 @@ export class Execution {
    */
   async runCode(code: string, options: RunOptions & OutputCallbacks = {}): Promise<ExecResult> {
     const collector = new ResultCollector(options);
-    try {
-      for await (const events of this.#batches(code, options)) for (const event of events) collector.add(event);
-    } catch (error) {
-      if (error instanceof StreamBrokenError) {
-        [error.stdout, error.stderr, error.results] = [collector.stdout, collector.stderr, collector.results];
-      }
-      throw error;
-    }
-    return collector.result as ExecResult; // `#batches` ends with an exit, or throws
+    return collect(this.#run(code, options), collector);
+  }
+
+  /**
+   * Install packages, of Debian first, then Python's, then npm's: into this sandbox alone, and its forks.
+   *
+   * What cannot be had is a result with `ok` false, not an error. Each manager's part is a cell of the notebook;
+   * `timeoutSeconds` is for each of them.
+   */
+  async installPackages(
+    packages: { python?: string[] | undefined; apt?: string[] | undefined; npm?: string[] | undefined },
+    options: CallOptions & Omit<OutputCallbacks, "onResult"> & { timeoutSeconds?: number | undefined } = {},
+  ): Promise<InstallResult> {
+    const body: InstallBody = { ...packages, timeout_seconds: options.timeoutSeconds };
+    const collector = new ResultCollector(options);
+    const run = await collect(this.#batches("/packages", body, options), collector);
+    const managers = (collector.exit as InstallExitEvent).managers ?? {};
+    return { run, managers, ok: Object.values(managers).every((manager) => manager.status === "ok") };
   }
 
   /** Run code and give its events as they come; the last is `exit`. Leaving the loop interrupts the code. */
   async *stream(code: string, options: RunOptions = {}): AsyncGenerator<ExecEvent, void, undefined> {
-    for await (const events of this.#batches(code, options)) yield* events;
+    for await (const events of this.#run(code, options)) yield* events;
   }
 
-  /** The events of a run, those that come together together. Ends with an exit, or throws StreamBrokenError. */
-  async *#batches(code: string, options: RunOptions): AsyncGenerator<ExecEvent[], void, undefined> {
+  #run(code: string, options: RunOptions): AsyncGenerator<ExecEvent[], void, undefined> {
     const body: ExecBody = {
       code,
       language: options.language,
@@ -66,6 +90,15 @@ export class Execution {
       operator: options.operator,
       model: options.model,
     };
+    return this.#batches("/exec", body, options);
+  }
+
+  /** The events of a run, those that come together together. Ends with an exit, or throws StreamBrokenError. */
+  async *#batches(
+    path: string,
+    body: ExecBody | InstallBody,
+    { signal }: CallOptions,
+  ): AsyncGenerator<ExecEvent[], void, undefined> {
     let eventsReceived = 0;
     let last: ExecEvent | undefined;
     const broken = (why: string, known: StreamSoFar) => {
@@ -79,7 +112,7 @@ export class Execution {
       });
     };
     try {
-      for await (const events of this.calls.batches<ExecEvent>("POST", "/exec", { body, signal: options.signal })) {
+      for await (const events of this.calls.batches<ExecEvent>("POST", path, { body, signal })) {
         const failure = (events.at(-1)?.seq ?? 0) < 0 ? events.pop() : undefined;
         last = events.at(-1) ?? last;
         eventsReceived += events.length;
@@ -120,6 +153,22 @@ export class Execution {
     const body: RecordBody = { message, role, turn_id: turnId, operator, model };
     return (await this.calls.call<RecordedCell>("POST", "/record", { body, signal })).cell_id;
   }
+}
+
+/** Read a run to its end; what came of it before a connection was lost is in the error. */
+async function collect(
+  batches: AsyncGenerator<ExecEvent[], void, undefined>,
+  collector: ResultCollector,
+): Promise<ExecResult> {
+  try {
+    for await (const events of batches) for (const event of events) collector.add(event);
+  } catch (error) {
+    if (error instanceof StreamBrokenError) {
+      [error.stdout, error.stderr, error.results] = [collector.stdout, collector.stderr, collector.results];
+    }
+    throw error;
+  }
+  return collector.result as ExecResult; // the batches end with an exit, or throw
 }
 
 /** What the service said of its own failure in the middle of a stream. */

@@ -24,7 +24,7 @@ export {
   UnauthenticatedError,
   UnexpectedAnswerError,
 } from "./errors.js";
-export type { Provenance, RunOptions } from "./execution.js";
+export type { InstallResult, Provenance, RunOptions } from "./execution.js";
 export { type FileContent, Files } from "./files.js";
 export {
   ExecResult,
@@ -50,12 +50,15 @@ export type {
   ExecEvent,
   FileInfo,
   Language,
+  ManagerResult,
   NetworkConnection,
   NetworkInfo,
   Notebook,
   RefusedConnection,
   SandboxInfo,
   TemplateInfo,
+  PortInfo,
+  PortLink,
   TerminalInfo,
   TurnInfo,
 } from "./wire.js";

@@ -143,6 +143,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sandboxes/{sandbox_id}/packages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Install packages, and follow it */
+        post: operations["installPackages"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sandboxes/{sandbox_id}/record": {
         parameters: {
             query?: never;
@@ -1264,6 +1281,73 @@ export interface components {
             /** Format: date-time */
             at: string;
         };
+        InstallEvent: components["schemas"]["StdoutEvent"] | components["schemas"]["StderrEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["NoticeEvent"] | components["schemas"]["NetworkEvent"] | components["schemas"]["ManagerEvent"] | components["schemas"]["InstallExitEvent"];
+        /** @description The end: as an execution's, of the manager that failed or else the last one; and how each of them ended. */
+        InstallExitEvent: {
+            seq: number;
+            ts: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "exit";
+            data: number;
+            /** @enum {string} */
+            status: "ok" | "error" | "interrupted" | "timeout" | "died";
+            execution_count: number | null;
+            state_preserved: boolean;
+            cell_id: string;
+            /** @default null */
+            turn_id?: string | null;
+            /** @default null */
+            message?: string | null;
+            managers: {
+                [key: string]: components["schemas"]["ManagerResult"];
+            };
+        };
+        /** @description `POST /v1/sandboxes/{id}/packages`. Installed are apt's packages first, then Python's, then npm's. */
+        InstallPackages: {
+            /**
+             * @description a list of at most 100 strings of at most 200 characters, such as 'polars>=1.0'
+             * @default null
+             */
+            python?: string[] | null;
+            /**
+             * @description a list of at most 100 strings of at most 200 characters, such as 'graphviz' or 'jq=1.6-2'
+             * @default null
+             */
+            apt?: string[] | null;
+            /**
+             * @description a list of at most 100 strings of at most 200 characters, such as 'left-pad' or '@types/node@20'
+             * @default null
+             */
+            npm?: string[] | null;
+            /**
+             * @description a number of seconds above 0, up to 86400
+             * @default null
+             */
+            timeout_seconds?: number | null;
+            /**
+             * @description a string of at most 200 characters
+             * @default null
+             */
+            turn_id?: string | null;
+            /**
+             * @description a string of at most 200 characters
+             * @default null
+             */
+            tool_call_id?: string | null;
+            /**
+             * @description a string of at most 200 characters
+             * @default null
+             */
+            operator?: string | null;
+            /**
+             * @description a string 'provider:name'
+             * @default null
+             */
+            model?: string | null;
+        };
         /** @description Nothing was said for a while. */
         KeepaliveEvent: {
             seq: number;
@@ -1281,6 +1365,39 @@ export interface components {
             name: string;
             available: boolean;
             detail: string;
+        };
+        /** @description Progress. */
+        ManagerEvent: {
+            seq: number;
+            ts: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "manager";
+            data: components["schemas"]["ManagerProgress"];
+        };
+        /** @description A package manager that begins (`running`) or has ended. */
+        ManagerProgress: {
+            /** @enum {string} */
+            manager: "apt" | "python" | "npm";
+            status: ("ok" | "error" | "interrupted" | "timeout" | "died") | ("running" | "skipped");
+            /** @default null */
+            exit_code?: number | null;
+            /** @default null */
+            cell_id?: string | null;
+            /** @default null */
+            message?: string | null;
+        };
+        /** @description How a package manager ended; `skipped`: one before it had failed. `exit_code` is its own. */
+        ManagerResult: {
+            status: ("ok" | "error" | "interrupted" | "timeout" | "died") | "skipped";
+            /** @default null */
+            exit_code?: number | null;
+            /** @default null */
+            cell_id?: string | null;
+            /** @default null */
+            message?: string | null;
         };
         /** @description What somebody said. `source`: its lines; `metadata.podflare_nb`: whose it is. */
         MarkdownCell: {
@@ -2385,6 +2502,46 @@ export interface operations {
                 };
                 content: {
                     "application/x-ndjson": components["schemas"]["ExecEvent"];
+                };
+            };
+            400: components["responses"]["InvalidArgument"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["NoCapacity"];
+        };
+    };
+    installPackages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A sandbox. */
+                sandbox_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["InstallPackages"];
+            };
+        };
+        responses: {
+            /** @description Events, one JSON object a line, each sent as it happens. */
+            200: {
+                headers: {
+                    /** @description `no-store`. */
+                    "Cache-Control": string;
+                    /** @description `no`: for proxies. */
+                    "X-Accel-Buffering": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["InstallEvent"];
                 };
             };
             400: components["responses"]["InvalidArgument"];

@@ -166,6 +166,7 @@ export class ResultCollector {
   readonly #refused: RefusedConnection[] = [];
   #error: ExecutionError | undefined;
   result: ExecResult | undefined;
+  exit: ExitEvent | undefined;
 
   constructor(callbacks: OutputCallbacks = {}) {
     this.#callbacks = callbacks;
@@ -190,6 +191,7 @@ export class ResultCollector {
     } else if (event.type === "exit") {
       const { stdout, stderr, results } = this;
       const facts = { stdout, stderr, results, error: this.#error, notices: this.#notices, refused: this.#refused };
+      this.exit = event;
       this.result = new ExecResult(facts, event);
     } else if (isRecord(event.data)) {
       this.#addObject(event);

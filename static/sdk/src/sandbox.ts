@@ -6,6 +6,7 @@ import { Calls } from "./calls.js";
 import { type CallOptions, Connection, type ConnectionOptions } from "./connection.js";
 import { GoneError, isRecord, NotFoundError, UnexpectedAnswerError } from "./errors.js";
 import { Files } from "./files.js";
+import { Ports } from "./ports.js";
 import { Terminals } from "./terminals.js";
 import type { CreateBody, Egress, NetworkInfo, Notebook, PatchBody, SandboxInfo } from "./wire.js";
 
@@ -34,12 +35,14 @@ export type ExportFormat = "html" | "md" | "py" | "ipynb";
 export class Sandbox extends Branching {
   readonly files: Files;
   readonly terminals: Terminals;
+  readonly ports: Ports;
 
   /** `Sandbox.create` makes one, `Sandbox.connect` takes one up. */
   private constructor(calls: Calls) {
     super(calls);
     this.files = new Files(calls);
     this.terminals = new Terminals(calls);
+    this.ports = new Ports(calls);
   }
 
   /** Make a sandbox. Close it in the end, or write `await using sandbox = await Sandbox.create()`. */

@@ -7,6 +7,7 @@ type Schemas = components["schemas"];
 export type CreateBody = Schemas["CreateSandbox"];
 export type PatchBody = Schemas["PatchSandbox"];
 export type ExecBody = Schemas["Exec"];
+export type InstallBody = Schemas["InstallPackages"];
 export type ForkBody = Schemas["Fork"];
 export type ChatBody = Schemas["ChatMessage"];
 export type RecordBody = Schemas["Record"];
@@ -37,6 +38,8 @@ export type FileWritten = Schemas["FileWritten"];
 export type Notebook = Schemas["Notebook"];
 export type RecordedCell = Schemas["RecordedCell"];
 export type TurnInfo = Schemas["TurnInfo"];
+export type PortInfo = Schemas["PortInfo"];
+export type PortLink = Schemas["PortLink"];
 export type TerminalInfo = Schemas["TerminalInfo"];
 export type TerminalOutput = Schemas["TerminalOutput"];
 export type TerminalEvent = Schemas["TerminalEvent"];
@@ -44,6 +47,9 @@ export type TerminalEvent = Schemas["TerminalEvent"];
 /** An event of a run; the last is `exit`. A newer service may send types that are not listed here: skip them. */
 export type ExecEvent = Schemas["ExecEvent"];
 export type ExitEvent = Schemas["ExitEvent"];
+export type InstallExitEvent = Schemas["InstallExitEvent"];
+/** How a package manager ended; skipped: one before it had failed. */
+export type ManagerResult = Schemas["ManagerResult"];
 export type OutputEvent = Schemas["ResultEvent"] | Schemas["DisplayEvent"];
 
 /** An event of a turn; the last is `turn-end`. A newer service may send types that are not listed here: skip them. */

@@ -271,3 +271,19 @@ test("a tool makes one sandbox for calls at once, and another try after one that
   await tool.close();
   assert.equal(service.seen.at(-1)?.method, "DELETE");
 });
+
+test("installing packages gives how each manager ended, and says when one did not end well", async () => {
+  const managers = { apt: { status: "error", exit_code: 100 }, python: { status: "skipped" } };
+  const exit = { ...EXIT, data: 100, status: "error", managers };
+  await using service = await StandIn.start(json(READY), events([LINE, exit]));
+  const sandbox = await sandboxOf(service);
+  const lines: string[] = [];
+  const wanted = { apt: ["jq"], python: ["six"] };
+  const done = await sandbox.installPackages(wanted, { timeoutSeconds: 60, onStdout: (line) => lines.push(line) });
+  assert.deepEqual(service.seen.at(-1)?.body, { ...wanted, timeout_seconds: 60 });
+  assert.equal(service.seen.at(-1)?.path, "/podflare/v1/sandboxes/sbx_5/packages");
+  assert.deepEqual(lines, ["so far"]);
+  assert.equal(done.ok, false);
+  assert.equal(done.run.exitCode, 100);
+  assert.deepEqual(done.managers, managers);
+});

@@ -239,3 +239,20 @@ test("a tool tells that its own sandbox has ended, and the next call starts a ne
   const halved = await tool.execute({ code: "print('\ud800')" });
   assert.match(halved.text, /half of a surrogate pair.*Call it with/);
 });
+
+test("what a sandbox serves is listed, reached and shown", async () => {
+  await using sandbox = await Sandbox.create({ template: "python-minimal" });
+  const begun = await sandbox.runCode(
+    "import subprocess, sys\nopen('a.txt', 'w').write('served')\n" +
+      "s = subprocess.Popen([sys.executable, '-u', '-m', 'http.server', '8000'], stdout=subprocess.PIPE)\n" +
+      "s.stdout.readline()",
+  );
+  assert.equal(begun.ok, true);
+  const [port] = await sandbox.ports.list();
+  assert.deepEqual([port?.port, port?.address, port?.url], [8000, "0.0.0.0", sandbox.ports.url(8000)]);
+  const { url } = await sandbox.ports.link(8000, { expiresSeconds: 60 });
+  assert.equal(await (await fetch(`${url}a.txt`)).text(), "served");
+  await sandbox.ports.revokeLinks(8000);
+  assert.equal((await fetch(`${url}a.txt`)).status, 410);
+  await assert.rejects(sandbox.ports.link(0), InvalidArgumentError);
+});

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ....errors import PodflareError
 from ....protocol.egress import Address, Egress, address
 from ... import datagrams
 from ...waiting import receive
@@ -151,7 +150,7 @@ class Control:
                 datagram = await receive(self._sock)
                 try:
                     await self._do(datagram)
-                except (PodflareError, KeyError, TypeError, ValueError, OSError):
+                except Exception:
                     log.exception("The gateway does not understand %r", datagram.body.get("op"))
                 finally:
                     datagram.close_fds()

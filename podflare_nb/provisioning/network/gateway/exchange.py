@@ -7,6 +7,7 @@ Bodies of known length come back by splice(2).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -89,10 +90,10 @@ class Exchange:
         return outcome if uploaded or outcome is Outcome.SWITCHED else Outcome.END
 
     def _request_headers(self, host: str) -> list[tuple[bytes, bytes]]:
-        headers = [(b"host", host.encode("ascii")), *_end_to_end(self._head.headers)]
+        headers = [(b"Host", host.encode("ascii")), *_end_to_end(self._head.headers)]
         offers = [offer for offer in self._head.tokens(b"upgrade") if not offer.startswith(UPGRADES_REFUSED)]
         if offers and "upgrade" in self._head.tokens(b"connection"):
-            headers += [(b"connection", b"upgrade"), (b"upgrade", ", ".join(offers).encode("latin-1"))]
+            headers += [(b"Connection", b"upgrade"), (b"Upgrade", ", ".join(offers).encode("latin-1"))]
         return headers
 
     async def _upload(self) -> None:
@@ -141,10 +142,10 @@ class Exchange:
         return event
 
     async def _respond(self, response: h11.Response) -> Outcome:
-        fields = [(bytes(name), bytes(value)) for name, value in response.headers]
+        fields = response.headers.raw_items()
         headers = _end_to_end(fields)
         if not self._client_keeps:
-            headers.append((b"connection", b"close"))
+            headers.append((b"Connection", b"close"))
         self._begun = True
         head = self._below.send(
             h11.Response(status_code=response.status_code, headers=headers, reason=response.reason)
@@ -160,18 +161,19 @@ class Exchange:
 
     def _body_length(self, response: h11.Response, fields: list[tuple[bytes, bytes]]) -> int | None:
         """Of a body that is told by Content-Length alone; None if h11 has to find where it ends."""
-        names = dict(fields)
+        names = {name.lower(): value for name, value in fields}
         if self._head.method == "HEAD" or response.status_code in {204, 304} or b"transfer-encoding" in names:
             return None
         return int(names[b"content-length"]) if b"content-length" in names else None
 
     async def _pass_body(self) -> bool:
-        """Whether its end was told otherwise than by the connection's end."""
+        """Whether its end was told otherwise than by the connection's end, and nothing came after it."""
         while True:
             event = await self._next_from_origin()
             if isinstance(event, h11.EndOfMessage):
                 await self._client.send(self._below.send(h11.EndOfMessage()) or b"")
-                return self._above.their_state is h11.DONE and self._below.our_state is h11.DONE
+                ended = self._above.their_state is h11.DONE and self._below.our_state is h11.DONE
+                return ended and not self._above.trailing_data[0]
             await self._client.send(self._below.send(event) or b"")
 
     async def _splice_body(self, head: bytes, length: int) -> bool:
@@ -193,12 +195,12 @@ class Exchange:
         return Outcome.SWITCHED
 
 
-def _connection_tokens(headers: list[tuple[bytes, bytes]]) -> set[bytes]:
-    values = [value for name, value in headers if name == b"connection"]
+def _connection_tokens(headers: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    values = [value for name, value in headers if name.lower() == b"connection"]
     return {token.strip().lower() for value in values for token in value.split(b",")}
 
 
-def _end_to_end(headers: Any) -> list[tuple[bytes, bytes]]:
+def _end_to_end(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Without those that are between two neighbours, and without Host, which is written anew."""
-    dropped = (HOP_BY_HOP | _connection_tokens(list(headers))) - NEVER_DROPPED | {b"host"}
-    return [(name, value) for name, value in headers if name not in dropped]
+    dropped = (HOP_BY_HOP | _connection_tokens(headers)) - NEVER_DROPPED | {b"host"}
+    return [(name, value) for name, value in headers if name.lower() not in dropped]

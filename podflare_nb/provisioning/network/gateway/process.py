@@ -18,7 +18,7 @@ from typing import Any
 
 import dns.rdata
 
-from ....protocol.egress import address, networks
+from ....protocol.egress import address, host, networks
 from ... import datagrams
 from ...jail import syscalls
 from .. import privileges
@@ -72,6 +72,7 @@ def _load_the_rest() -> None:
     """What would be imported when it is first used, when we may no longer read where it lies."""
     dns.rdata.load_all_types()  # type: ignore[no-untyped-call]  # dnspython annotates all but this
     "a".encode("idna")
+    host("\u00fc.example")  # with IDNA's tables and Punycode
 
 
 async def _serve(

@@ -119,16 +119,19 @@ class ProxyConnection:
         return outcome is Outcome.NEXT
 
     async def _reach(self, host: str | Address, port: int, protocol: Protocol) -> Origin:
-        """A connection to that: the one of the request before, if it is the same host, or a new one."""
+        """A connection to that: the one of the request before, if it is the same host, or a new one.
+
+        Of the one before the policy is still to be asked, by ``linked``.
+        """
+        if self._origin is not None:
+            if (self._origin.host, self._origin.port) == (host, port) and _is_quiet(self._origin):
+                return self._origin
+            self._leave_origin()
         try:
             addresses = await self._network.addresses(host, port)
         except RefusedError as error:
             self._network.refused(protocol, str(host), port, error)
             raise
-        if self._origin is not None:
-            if (self._origin.host, self._origin.port) == (host, port) and _is_quiet(self._origin):
-                return self._origin
-            self._leave_origin()
         try:
             sock, _ = await dialing.connect(addresses, port)
         except UnreachableError as error:

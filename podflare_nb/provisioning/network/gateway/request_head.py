@@ -33,7 +33,7 @@ class BadRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """``headers``: names in lower case, in order. ``raw``: the head's bytes, with the empty line."""
+    """``headers``: names and values, in order. ``raw``: the head's bytes, with the empty line."""
 
     method: str
     target: str
@@ -42,8 +42,8 @@ class RequestHead:
     raw: bytes
 
     def values(self, name: bytes) -> list[bytes]:
-        """All values of that header."""
-        return [value for key, value in self.headers if key == name]
+        """All values of that header, whose name is given in lower case."""
+        return [value for key, value in self.headers if key.lower() == name]
 
     def tokens(self, name: bytes) -> list[str]:
         """The comma-separated words of that header, in lower case."""
@@ -126,7 +126,7 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     field = _FIELD.fullmatch(line)
     if field is None:
         raise BadRequestError("the request has a line that is no header")
-    return field[1].lower(), field[2]
+    return field[1], field[2]
 
 
 def _check_framing(head: RequestHead) -> None:

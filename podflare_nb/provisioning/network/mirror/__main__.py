@@ -109,6 +109,7 @@ async def serve(supervisor: socket.socket, body: dict[str, Any]) -> None:
         privileges.become(int(body.get("uid", NOBODY)), GROUP)
         store = Store(found.cache_bytes)
     except (InvalidArgumentError, OSError, KeyError, ValueError) as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to know
         datagrams.send(supervisor, {"event": "failed", "error": str(error)})
         return
     records = Records(lambda body: _tell(supervisor, body))

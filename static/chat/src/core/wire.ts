@@ -77,6 +77,18 @@ export interface FamilyInfo {
   checkpoints: { turn_id: string; at: string; private_bytes: number | null }[];
 }
 
+// Something that listens in a sandbox.
+export interface PortInfo {
+  port: number;
+  address: string;
+  process: string | null;
+}
+
+export interface PortLink {
+  url: string;
+  expires_at: string;
+}
+
 export interface ForkAnswer {
   children: string[];
   warnings: string[];

@@ -9,7 +9,7 @@ import { menu } from "./menu.js";
 import { titleOf } from "./title.js";
 
 export interface FrameOptions {
-  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "terminals" | "toasts", HTMLElement>;
+  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "terminals" | "toasts" | "chips" | "preview", HTMLElement>;
   notebook(format: string): void;
   togglePanel(panel: Panel): void;
   toggleTerminals(): void;
@@ -19,7 +19,7 @@ export interface FrameOptions {
   retry(): void;
 }
 
-export type Panel = "files" | "branches";
+export type Panel = "files" | "branches" | "preview";
 
 export interface FrameState {
   branchOf: string | null; // where the open sandbox stands in its family, for people
@@ -45,7 +45,7 @@ export class Frame {
   private readonly problem = h("div", { class: "notice notice-error", role: "alert" });
   private readonly closed = h("div", { class: "notice notice-closed" });
   private readonly latest: HTMLElement;
-  private readonly panelButtons: Record<Panel, HTMLButtonElement>;
+  private readonly panelButtons: Record<Exclude<Panel, "preview">, HTMLButtonElement>; // a preview has its chip
   private readonly terminalsButton: HTMLButtonElement;
   private readonly count = h("span", { class: "button-count", hidden: true });
   private readonly downloads: HTMLElement;
@@ -80,12 +80,12 @@ export class Frame {
       this.welcomeSlot, this.loading, this.problem, parts.cells, this.closed);
     new ResizeObserver(() => this.keepEnd()).observe(column);
     this.scroller = h("div", { class: "scroller", tabindex: "-1" }, column,
-      h("div", { class: "dock" }, this.latest, parts.composer));
+      h("div", { class: "dock" }, this.latest, parts.chips, parts.composer));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.panelButtons.branches, this.panelButtons.files, this.terminalsButton, this.downloads);
     const main = h("main", { class: "main" }, header, this.scroller, parts.terminals, this.status);
     const shade = h("div", { class: "shade", onclick: () => this.closeDrawer() });
-    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.branches, parts.files, parts.toasts);
+    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.branches, parts.files, parts.preview, parts.toasts);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.element.classList.contains("drawer-open")) {
         event.stopPropagation();
@@ -132,6 +132,7 @@ export class Frame {
       this.options.parts[panel].hidden = shown !== panel;
       if (left && shown === null) this.panelButtons[panel].focus();
     }
+    this.options.parts.preview.hidden = shown !== "preview";
   }
 
   // The panel below the conversation; the focus goes back to its button when the panel had it.

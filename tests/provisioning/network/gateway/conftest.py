@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from . import servers
-from .internet import METADATA, OTHER_PUBLIC, PRIVATE, PRIVATE_6, PUBLIC, PUBLIC_6, World
+from .internet import WEB, World
 from .running import Gateway
 
 
@@ -27,13 +27,13 @@ def gateway(start_gateway):
     return start_gateway()
 
 
-@pytest.fixture
-def serve(world):
-    """Start servers in threads; they end with the test."""
+@contextlib.contextmanager
+def _starting():
     with contextlib.ExitStack() as stack:
 
         def start(server):
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            arguments = {"poll_interval": 0.05} if isinstance(server, servers.HttpServer) else {}
+            threading.Thread(target=server.serve_forever, kwargs=arguments, daemon=True).start()
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
             return server
@@ -42,7 +42,21 @@ def serve(world):
 
 
 @pytest.fixture
-def http_servers(world, serve):
-    """An HTTP server on port 80 of every address outside, by address."""
-    addresses = (PUBLIC, OTHER_PUBLIC, PRIVATE, METADATA, PUBLIC_6, PRIVATE_6, "64:ff9b::5db8:d822")
-    return {address: serve(servers.HttpServer(world.listen(address, 80))) for address in addresses}
+def serve():
+    """Start servers in threads; they end with the test."""
+    with _starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _web(world):
+    with _starting() as start:
+        yield {address: start(servers.HttpServer(world.listen(address, 80))) for address in WEB}
+
+
+@pytest.fixture
+def http_servers(_web):
+    """An HTTP server on port 80 of every address outside, by address; none has seen anything."""
+    for server in _web.values():
+        server.seen.clear()
+    return _web

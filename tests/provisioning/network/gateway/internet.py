@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from podflare_nb.provisioning.network import namespaces
 
 SECONDS = 30
+INTERNET, OFF = True, False
+"""Policies, by name."""
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1::34"
 OTHER_PUBLIC = "93.184.216.35"
 PRIVATE, METADATA, PRIVATE_6 = "10.1.2.3", "169.254.169.254", "fd12:3456::1"
 ROUTER, ROUTER_6 = "93.184.216.1", "2606:2800:220:1::1"
-OUTSIDE = (PUBLIC, OTHER_PUBLIC, PRIVATE, METADATA, "100.64.0.7", "192.0.2.9", "127.0.0.80")
-OUTSIDE_6 = (PUBLIC_6, PRIVATE_6, "fe80::80", "64:ff9b::5db8:d822")
+SHARED, DOCUMENTATION, NAT64 = "100.64.0.7", "192.0.2.9", "64:ff9b::5db8:d822"
+WEB = (PUBLIC, OTHER_PUBLIC, PRIVATE, METADATA, SHARED, DOCUMENTATION, PUBLIC_6, PRIVATE_6, NAT64)
 HOSTS = f"""
 127.0.0.1 localhost
 {PUBLIC} files.example.org www.example.com deep.down.example.com example.com xn--bcher-kva.example
@@ -27,7 +29,13 @@ HOSTS = f"""
 {PUBLIC} mixed.example.com
 {PRIVATE} mixed.example.com
 {OTHER_PUBLIC} other.example.net
-64:ff9b::5db8:d822 nat64.example.com
+{SHARED} shared.example.com
+{PUBLIC} both.example.net
+{OTHER_PUBLIC} both.example.net
+{DOCUMENTATION} documentation.example.com
+{PRIVATE_6} private6.example.com
+::ffff:{PRIVATE} mapped.example.com
+{NAT64} nat64.example.com
 """
 NAMESERVER = "127.0.0.99"
 
@@ -64,10 +72,9 @@ class World:
             for address in addresses:
                 ip(namespace, "address", "add", address, "dev", link, *(["nodad"] if ":" in address else []))
             ip(namespace, "link", "set", link, "up")
-        for address in OUTSIDE[1:-1]:
-            ip(self.internet, "address", "add", f"{address}/32", "dev", "lan")
-        for address in (PRIVATE_6, "64:ff9b::5db8:d822"):
-            ip(self.internet, "address", "add", f"{address}/128", "dev", "lan", "nodad")
+        for address in set(WEB) - {PUBLIC, PUBLIC_6}:
+            prefix = ["/128", "nodad"] if ":" in address else ["/32"]
+            ip(self.internet, "address", "add", address + prefix[0], "dev", "lan", *prefix[1:])
         ip(self.router, "route", "add", "default", "via", PUBLIC)
         ip(self.router, "-6", "route", "add", "default", "via", PUBLIC_6)
 
@@ -110,7 +117,11 @@ class Sandbox:
         """A blocking client socket, connected to the proxy (or DNS)."""
         sock = namespaces.open_socket(self.namespace, socket.AF_INET, socket.SOCK_STREAM)
         sock.settimeout(SECONDS)
-        sock.connect(("127.0.0.53", port))
+        try:
+            sock.connect(("127.0.0.53", port))
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def datagrams(self):

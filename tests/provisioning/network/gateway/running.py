@@ -1,9 +1,9 @@
 """The real gateway process, over its socket pair; the names that it can resolve are the test's own."""
 
-import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from podflare_nb.provisioning import datagrams
 
@@ -13,7 +13,7 @@ from .internet import HOSTS, NAMESERVER, SECONDS, Sandbox
 class Gateway:
     """The real process. ``events`` are those that were read so far."""
 
-    def __init__(self, world, directory, **configuration):
+    def __init__(self, world, directory, extra=(), **configuration):
         self.world = world
         self.events = []
         self.sandboxes = {}
@@ -32,8 +32,12 @@ class Gateway:
             pass_fds=[theirs.fileno(), world.host], cwd="/",
         )  # fmt: skip
         theirs.close()
-        datagrams.send(self._sock, {"op": "configure", **configuration}, [world.router])
-        self.wait_for("ready")
+        datagrams.send(self._sock, {"op": "configure", **configuration}, [world.router, *extra])
+        try:
+            self.wait_for("ready")
+        except datagrams.PeerClosedError:
+            self.close()
+            raise
 
     def say(self, fds=(), **body):
         datagrams.send(self._sock, body, fds)
@@ -58,6 +62,7 @@ class Gateway:
 
     def record(self, **wanted):
         """The record of a connection with these values; it is taken out."""
+
         def matching(event):
             return [each for each in event["records"] if wanted.items() <= each.items()]
 
@@ -68,7 +73,7 @@ class Gateway:
         return record
 
     def fd_count(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def close(self):
         self._sock.close()

@@ -1,7 +1,7 @@
 """Servers of the tests' internet: each says by which address it was reached, and keeps what it was sent."""
 
 import contextlib
-import datetime
+import datetime as dt
 import http.server
 import ipaddress
 import socket
@@ -103,8 +103,8 @@ class HttpServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, listener, context=None):
-        super().__init__(("", 0), Handler, bind_and_activate=False)
+    def __init__(self, listener, context=None, handler=Handler):
+        super().__init__(("", 0), handler, bind_and_activate=False)
         self.socket.close()
         listener.settimeout(None)
         self.socket = listener
@@ -113,9 +113,11 @@ class HttpServer(http.server.ThreadingHTTPServer):
 
     def get_request(self):
         sock, address = self.socket.accept()
-        return (self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address) if (
-            self.context
-        ) else (sock, address)
+        return (
+            (self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address)
+            if (self.context)
+            else (sock, address)
+        )
 
     def handle_error(self, *_):
         pass  # clients that go away are what is tested
@@ -166,15 +168,16 @@ def make_certificate(directory, *names):
     """A key and a certificate of its own for these names: the path of one file that has both."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = [
         x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names
     ]  # fmt: skip
     certificate = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1)).add_extension(x509.SubjectAlternativeName(names), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True).sign(key, hashes.SHA256())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
     )  # fmt: skip
     path = directory / "certificate.pem"
     path.write_bytes(

@@ -1,11 +1,14 @@
 """Requests through the real process, as programs send them, to real servers."""
 
+import functools
+import http.server
 import subprocess
+import sys
 
 import pytest
 
-from .internet import PUBLIC, connected, exchange, read_all, read_until
-from .servers import BIG, Stub, echo
+from .internet import INTERNET, OTHER_PUBLIC, PUBLIC, connected, exchange, read_all, read_until
+from .servers import BIG, HttpServer, Stub, echo
 
 ALLOWED = {"allow": ["files.example.org", "*.example.com"]}
 POLICY = "this sandbox's egress allows files.example.org, *.example.com"
@@ -16,7 +19,8 @@ def get(url, host, *more):
     return "\r\n".join(lines).encode()
 
 
-def test_curl_gets_what_is_allowed_by_both_ways(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_curl_gets_what_is_allowed_by_both_ways(gateway):
     sandbox = gateway.open(ALLOWED)
     for option in ([], ["--proxytunnel"]):
         done = sandbox.run("curl", "-sS", *option, "http://files.example.org/a?b")
@@ -38,7 +42,7 @@ def test_a_refusal_is_quick_and_says_the_policy_in_status_line_and_body(gateway)
 
 
 def test_a_host_that_cannot_be_reached_or_does_not_exist_is_told_as_such(gateway):
-    sandbox = gateway.open(True)
+    sandbox = gateway.open(INTERNET)
     assert b"HTTP/1.1 502 files.example.org:81 cannot be reached" in exchange(
         sandbox, get("http://files.example.org:81/", "files.example.org:81")
     )
@@ -47,30 +51,36 @@ def test_a_host_that_cannot_be_reached_or_does_not_exist_is_told_as_such(gateway
     )
 
 
-def test_every_address_of_a_name_is_tried(gateway, world, serve):
-    """``mixed.example.com`` has two, one of them private: here it counts as public, and nobody listens there."""
-    sandbox = gateway.open({"allow": ["example.com:8081"]})
-    assert b"refused" in exchange(sandbox, b"CONNECT example.com:8081 HTTP/1.1\r\nHost: example.com\r\n\r\n")
-    serve(Stub(world.listen(PUBLIC, 8081), echo))
-    connected(sandbox, "example.com:8081").close()
+@pytest.mark.parametrize("listening", [PUBLIC, OTHER_PUBLIC])
+def test_every_address_of_a_name_is_tried(gateway, world, serve, listening):
+    sandbox = gateway.open({"allow": ["both.example.net:8081"]})
+    request = b"CONNECT both.example.net:8081 HTTP/1.1\r\nHost: both.example.net:8081\r\n\r\n"
+    assert b"Connection refused" in exchange(sandbox, request)
+    serve(Stub(world.listen(listening, 8081), echo))
+    connected(sandbox, "both.example.net:8081").close()
 
 
-def test_a_connection_is_kept_for_the_next_requests(gateway, http_servers):
+def test_a_connection_is_kept_for_the_next_requests(gateway):
     sandbox = gateway.open(ALLOWED)
     with sandbox.connect() as sock:
         for index in range(3):
-            request = get(f"http://files.example.org/{index}", "files.example.org").replace(b"Connection: close\r\n", b"")
+            request = get(f"http://files.example.org/{index}", "files.example.org").replace(
+                b"Connection: close\r\n", b""
+            )
             sock.sendall(request)
             head = read_until(sock, b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].split()[0])
             assert b" GET /%d " % index in sock.recv(length)
     assert gateway.record(verdict="allowed", protocol="http")["sent"] > 100
-    done = sandbox.run("curl", "-sSv", "http://files.example.org/1", "http://www.example.com/2", "http://files.example.org/3")
+    done = sandbox.run(
+        "curl", "-sSv", "http://files.example.org/1", "http://www.example.com/2", "http://files.example.org/3"
+    )
     assert done.stdout.count("reached") == 3
     assert done.stderr.count("Re-using existing") + done.stderr.count("re-using") >= 2, done.stderr
 
 
-def test_a_kept_connection_cannot_take_along_another_host(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_a_kept_connection_cannot_take_along_another_host(gateway):
     sandbox = gateway.open(ALLOWED)
     first = get("http://files.example.org/1", "files.example.org").replace(b"Connection: close\r\n", b"")
     answer = exchange(sandbox, first + get("http://evil.example/2", "evil.example"))
@@ -78,16 +88,18 @@ def test_a_kept_connection_cannot_take_along_another_host(gateway, http_servers)
     assert b"403 evil.example:80 is not allowed" in answer
 
 
+@pytest.mark.usefixtures("http_servers")
 @pytest.mark.parametrize("path", ["chunked", "until-end", "big"])
 @pytest.mark.parametrize("version", ["--http1.0", "--http1.1"])
-def test_bodies_come_whole_however_their_end_is_told(gateway, http_servers, path, version):
+def test_bodies_come_whole_however_their_end_is_told(gateway, path, version):
     sandbox = gateway.open(ALLOWED)
     done = sandbox.run("curl", "-sS", version, f"http://files.example.org/{path}")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == {"chunked": "one,two,three", "until-end": "until the end", "big": "\0" * BIG}[path]
 
 
-def test_a_body_that_is_cut_short_is_seen_to_be(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_a_body_that_is_cut_short_is_seen_to_be(gateway):
     done = gateway.open(ALLOWED).run("curl", "-sS", "http://files.example.org/short")
     assert done.returncode in {18, 56}, done
 
@@ -95,20 +107,24 @@ def test_a_body_that_is_cut_short_is_seen_to_be(gateway, http_servers):
 @pytest.mark.parametrize("option", [[], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]])
 def test_uploads_arrive_whole(gateway, http_servers, option, tmp_path):
     (tmp_path / "data").write_bytes(b"x" * BIG)
-    done = gateway.open(ALLOWED).run("curl", "-sS", "-T", str(tmp_path / "data"), *option, "http://files.example.org/up")
+    done = gateway.open(ALLOWED).run(
+        "curl", "-sS", "-T", str(tmp_path / "data"), *option, "http://files.example.org/up"
+    )
     assert done.stdout.endswith(f" PUT /up files.example.org {BIG}"), done
     assert http_servers[PUBLIC].seen[-1][4] == b"x" * BIG
 
 
-def test_head_and_empty_answers_have_no_body(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_head_and_empty_answers_have_no_body(gateway):
     done = gateway.open(ALLOWED).run("curl", "-sS", "-I", "http://files.example.org/a", "http://files.example.org/b")
     assert done.stdout.count("200 OK") == 2
 
 
-def test_what_is_between_client_and_proxy_is_not_passed_on(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_what_is_between_client_and_proxy_is_not_passed_on(gateway):
     sandbox = gateway.open(ALLOWED)
-    more = ("Proxy-Authorization: Basic c2VjcmV0", "Proxy-Connection: keep-alive", "Connection: X-Mine, Host", "X-Mine: 1",
-            "TE: trailers", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__", "X-Kept: 1")  # fmt: skip
+    more = ("Proxy-Authorization: Basic c2VjcmV0", "Proxy-Connection: keep-alive", "Connection: X-Mine, Host",
+            "X-Mine: 1", "TE: trailers", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__", "X-Kept: 1")  # fmt: skip
     answer = exchange(sandbox, get("http://files.example.org/headers", "files.example.org", *more)).decode()
     headers = answer.partition("\r\n\r\n")[2]
     assert "X-Kept: 1" in headers.title()
@@ -123,13 +139,12 @@ def test_what_is_between_client_and_proxy_is_not_passed_on(gateway, http_servers
         b"GET http://files.example.org/ HTTP/1.1\nHost: files.example.org\n\n",
         b"GET http://files.example.org/ HTTP/1.1\r\nHost: files.example.org\r\nHost: files.example.org\r\n\r\n",
         b"GET http://files.example.org/ HTTP/1.1\r\nHost: files.example.org\r\n folded\r\n\r\n",
-        b"POST http://files.example.org/ HTTP/1.1\r\nHost: files.example.org\r\nContent-Length: 4\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"PUT http://a.b/ HTTP/1.1\r\nHost:a.b\r\nContent-Length:4\r\nTransfer-Encoding:chunked\r\n\r\n",
         b"GET http://user:password@files.example.org/ HTTP/1.1\r\nHost: files.example.org\r\n\r\n",
         b"GET http://files.example.org\0.evil.example/ HTTP/1.1\r\nHost: files.example.org\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: files.example.org\r\n\r\n",
         b"GET https://files.example.org/ HTTP/1.1\r\nHost: files.example.org\r\n\r\n",
-        b"POST http://files.example.org/ HTTP/1.1\r\nHost: files.example.org\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST http://www.example.com/ HTTP/1.1\r\nHost: www.example.com\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"\x16\x03\x01\x02\x00\x01\0\0",
         b"\x05\x01\x00\n",
     ],
@@ -144,7 +159,8 @@ def test_requests_that_are_none_are_answered_400_and_go_nowhere(gateway, http_se
     assert b"reached" in exchange(sandbox, get("http://files.example.org/", "files.example.org"))  # the control
 
 
-def test_a_websocket_goes_through_an_upgrade_and_is_raw_then(gateway, http_servers):
+@pytest.mark.usefixtures("http_servers")
+def test_a_websocket_goes_through_an_upgrade_and_is_raw_then(gateway):
     sandbox = gateway.open(ALLOWED)
     upgrade = "\r\nHost: files.example.org\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
     with sandbox.connect() as straight, connected(sandbox, "files.example.org:80") as tunnelled:
@@ -185,8 +201,6 @@ asyncio.run(main())
 
 
 def test_the_websockets_library_works_through_it(gateway, world):
-    import sys
-
     sandbox = gateway.open(ALLOWED)
     server = subprocess.Popen(
         ["nsenter", f"--net=/proc/self/fd/{world.internet}", sys.executable, "-c", WEBSOCKET_SERVER, PUBLIC],
@@ -199,32 +213,25 @@ def test_the_websockets_library_works_through_it(gateway, world):
     assert done.stdout == "600000 X\n", done.stderr
 
 
-def test_git_clones_over_http(gateway, world, http_servers, tmp_path):
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_git_clones_over_http(gateway, world, serve, tmp_path):
     """By the plain-file protocol, which any HTTP server speaks."""
-    import functools
-    import http.server
-    import threading
-
     source = tmp_path / "source"
-    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one"],
-                    ["update-server-info"]):  # fmt: skip
-        subprocess.run(["git", "-C", str(tmp_path), *(["init", "-q", "source"] if command[0] == "init" else ["-C", "source", *command])], check=True)
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("", 0), functools.partial(Quiet, directory=str(source)), bind_and_activate=False)
-    server.socket.close()
-    server.socket = world.listen(PUBLIC, 8082)
-    server.socket.settimeout(None)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        sandbox = gateway.open({"allow": ["www.example.com:8082"]})
-        done = sandbox.run("git", "clone", "-q", "http://www.example.com:8082/.git", str(tmp_path / "copy"))
-        assert done.returncode == 0, done.stderr
-        refused = sandbox.run("git", "clone", "-q", "http://evil.example/x.git", str(tmp_path / "none"))
-        assert "403" in refused.stderr
-        assert (tmp_path / "copy/.git").is_dir()
-    finally:
-        server.shutdown()
-        server.server_close()
+    for command in (
+        ["init", "-q", str(source)],
+        ["-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one"],
+        ["-C", str(source), "update-server-info"],
+    ):
+        subprocess.run(["git", *command], check=True)
+    handler = functools.partial(Quiet, directory=str(source))
+    serve(HttpServer(world.listen(PUBLIC, 8082), handler=handler))
+    sandbox = gateway.open({"allow": ["www.example.com:8082"]})
+    done = sandbox.run("git", "clone", "-q", "http://www.example.com:8082/.git", str(tmp_path / "copy"))
+    assert done.returncode == 0, done.stderr
+    refused = sandbox.run("git", "clone", "-q", "http://evil.example/x.git", str(tmp_path / "none"))
+    assert "403" in refused.stderr
+    assert (tmp_path / "copy/.git").is_dir()
