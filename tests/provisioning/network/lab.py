@@ -118,6 +118,10 @@ class Lab:
 
     def _wire(self) -> None:
         host, internet, elsewhere = self.host, self.internet, self.elsewhere
+        for place in (host, internet, elsewhere):  # what a new namespace has of the machine's
+            place.settings("ipv4/conf/*/forwarding", "0")
+            place.settings("ipv6/conf/*/force_forwarding", "0")
+            place.settings("ipv4/conf/*/rp_filter", "0")
         join(host, internet, 2, "eth0")
         join(host, elsewhere, 3, "eth1")
         for place in (host, internet, elsewhere):
@@ -127,13 +131,13 @@ class Lab:
         host.add_addresses(3, "192.168.78.2/24", "2001:db8:78::2/64")
         host.add_routes(2, "0.0.0.0/0", "::/0")
         host.add_routes(3, f"{ELSEWHERE}/32", f"{ELSEWHERE_6}/128")
-        for place, addresses in (
-            (internet, [PUBLIC, PUBLIC_6, *NOT_PUBLIC.values()]),
-            (elsewhere, [ELSEWHERE, ELSEWHERE_6]),
+        for place, index, own, addresses in (
+            (internet, 2, ("192.168.79.1/32", "2001:db8:79::1/128"), [PUBLIC, PUBLIC_6, *NOT_PUBLIC.values()]),
+            (elsewhere, 3, ("192.168.80.1/32", "2001:db8:80::1/128"), [ELSEWHERE, ELSEWHERE_6]),
         ):
             place.add_addresses(1, *(f"{each}/{128 if ':' in each else 32}" for each in addresses))
-            place.add_addresses(2 if place is internet else 3, "192.168.79.1/32", "2001:db8:79::1/128")
-            place.add_routes(2 if place is internet else 3, "0.0.0.0/0", "::/0")
+            place.add_addresses(index, *own)
+            place.add_routes(index, "0.0.0.0/0", "::/0")
 
     def _serve(self) -> None:
         self.names.names.update(NAMES)

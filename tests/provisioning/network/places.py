@@ -112,6 +112,13 @@ class Place:
                 path.write_text(value)
             return before
 
+    def settings(self, pattern: str, value: str) -> dict[str, str]:
+        """Change all that match; gives what they were."""
+        with self.entered():
+            base = Path("/proc/sys/net")
+            names = [str(path.relative_to(base)) for path in base.glob(pattern)]
+        return {name: self.setting(name, value) for name in names}
+
     def close(self) -> None:
         """End the thread and let go of the namespace."""
 
