@@ -34,6 +34,7 @@ WORDS = {
     "AsyncFork": "Fork",
     "AsyncPackages": "Packages",
     "AsyncPorts": "Ports",
+    "AsyncNetwork": "Network",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",
     "AsyncTerminalOutput": "TerminalOutput",

@@ -47,6 +47,7 @@ from .errors import (
 from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
 from .installations import InstallResult, ManagerResult
+from .networks import Egress, EgressRules, NetworkConnection, NetworkInfo
 from .pools import close_all
 from .ports import PortInfo, PortLink
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
@@ -79,6 +80,8 @@ __all__ = [
     "ConflictError",
     "ConnectionLostError",
     "Diff",
+    "Egress",
+    "EgressRules",
     "Event",
     "ExecResult",
     "ExecutionError",
@@ -96,6 +99,8 @@ __all__ = [
     "Layer",
     "ManagerResult",
     "MergedError",
+    "NetworkConnection",
+    "NetworkInfo",
     "NoCapacityError",
     "NotFoundError",
     "NotOpenError",

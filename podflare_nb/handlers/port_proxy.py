@@ -108,6 +108,8 @@ class PortHandler(StreamingHandler):
         admitted.sandbox.was_used()
         if not port_access.is_websocket(self):
             self._relaying = asyncio.create_task(self._relay(self._upstream, target, admitted))
+            # Nobody may come to ask, where the client goes away in the middle of its body.
+            self._relaying.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _for_program(self) -> Headers:
         target, admitted, request = self._known()

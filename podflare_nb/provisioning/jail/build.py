@@ -35,6 +35,8 @@ NAMESPACES = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWIPC | sc.CLONE_NEWUT
 INIT = "/usr/bin/cat"
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 1
+LAST_GROUP = (1 << 31) - 1
+"""Of all groups that sandboxes have on the host."""
 FIRST = "0"
 """Name of a jail's first branch, and of the layer that it writes to."""
 STATUS_BYTES = 2048
@@ -110,8 +112,8 @@ def _build(plan: JailPlan, userns: int, lifeline: int, status: int) -> NoReturn:
 def _become_init(plan: JailPlan, userns: int, lifeline: int) -> NoReturn:
     os.setsid()
     sc.sethostname(plan.hostname)
-    _bring_up_loopback()
-    _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")  # port 80 is as good as 8080 where nobody else listens
+    if "net" not in plan.without:
+        _prepare_network()
     compose_jail(plan, userns)
     keys = [tree.key for tree in plan.trees]
     make_layer(plan, FIRST, {}, frozenset(keys))
@@ -142,8 +144,10 @@ def _left_out(plan: JailPlan) -> int:
     return sum(flag for name, flag in flags.items() if name in plan.without)
 
 
-def _bring_up_loopback() -> None:
+def _prepare_network() -> None:
     """127.0.0.1 works inside (netdevice(7)); there is no other interface, hence no route."""
+    _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")  # port 80 is as good as 8080 where nobody else listens
+    _write("/proc/sys/net/ipv4/ping_group_range", f"0 {LAST_GROUP}")  # ping's sockets: an echo is all they can send
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 

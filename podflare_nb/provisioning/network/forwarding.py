@@ -6,8 +6,9 @@ links at once (``ip_forward``) also changes how a host takes its addresses and r
 one: then sandboxes have no IPv6, unless the host forwards it anyway. What the host did not forward before, between
 links that are none of ours, it does not forward now: ``rules.host_rules`` guards that.
 
-Supervisors on one host share these settings: each holds a lock on a file that lists what was turned on, and whoever
-lets go of the last one turns it off. The file of a killed process waits for the next one's end.
+Supervisors on one host share these settings: each holds a shared lock on a file that lists what was turned on, and
+whoever is left alone with it at the end turns it off. The file of a killed process waits for the next one's end. Files
+are read and changed under another lock, the directory's, which nobody holds for longer than that.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class Forwarding:
 
     def __init__(self, version: int) -> None:
         """Raises OSError."""
-        self._lock, self._path = _claim(version)
+        self._path = _path(version)
+        self._lock = -1
         self.anyway: frozenset[str] = frozenset()
         self._turned_on: set[str] = set()
         try:
-            self._turn_on(version)
+            with _alone():
+                self._turn_on(version)
         except BaseException:
             self.take_back()
             raise
@@ -50,10 +53,8 @@ class Forwarding:
 
     def _turn_on(self, version: int) -> None:
         setting = "forwarding" if version == 4 or whole_host_forwards_6() else "force_forwarding"
-        with _alone():
-            self._turn_on_links(version, setting)
-
-    def _turn_on_links(self, version: int, setting: str) -> None:
+        self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
         known = set(os.pread(self._lock, 1 << 20, 0).decode().split())
         anyway = set()
         for path in (SETTINGS / f"ipv{version}/conf").iterdir():
@@ -75,28 +76,15 @@ class Forwarding:
         """What nobody else needs is as it was. Idempotent."""
         if self._lock < 0:
             return
-        with _alone(), suppress(BlockingIOError):  # somebody else needs it
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for name in os.pread(self._lock, 1 << 20, 0).decode().split():
-                with suppress(FileNotFoundError):  # its link has gone
-                    (SETTINGS / name).write_text("0")
-            self._path.unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = -1
-        with suppress(OSError):  # not empty
-            LOCKS.rmdir()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """While a file is changed. A lock of its own, on their directory: the files' locks are shared while supervisors
-    live, and who asked for one alone would wait for the end of all others."""
-    directory = os.open(LOCKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)
+        with _alone():
+            with suppress(BlockingIOError):  # somebody else needs it
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for name in os.pread(self._lock, 1 << 20, 0).decode().split():
+                    with suppress(FileNotFoundError):  # its link has gone
+                        (SETTINGS / name).write_text("0")
+                self._path.unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1
 
 
 def whole_host_forwards_6() -> bool:
@@ -109,19 +97,33 @@ def can_forward_6() -> bool:
     return whole_host_forwards_6() or (SETTINGS / "ipv6/conf/default/force_forwarding").exists()
 
 
-def _claim(version: int) -> tuple[int, Path]:
-    """The locked file, which still has its name: whoever lets go of it may have removed it meanwhile. Settings are a
-    namespace's, file names are not."""
+def _path(version: int) -> Path:
+    """The file's. Settings are a namespace's, file names are not."""
     namespace = Path("/proc/thread-self/ns/net").stat().st_ino
-    path = LOCKS / f"{namespace}-ipv{version}"
+    return LOCKS / f"{namespace}-ipv{version}"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else reads or changes a file meanwhile. The directory is there as long as there are any."""
     while True:
         LOCKS.mkdir(mode=0o700, exist_ok=True)
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # somebody has just removed the directory
+            directory = os.open(LOCKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # somebody has just removed it
             continue
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        with suppress(FileNotFoundError):
-            if os.fstat(lock).st_ino == path.stat().st_ino:
-                return lock, path
-        os.close(lock)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            if _is_named(directory):
+                yield
+                with suppress(OSError):  # not empty
+                    LOCKS.rmdir()
+                return
+        finally:
+            os.close(directory)
+
+
+def _is_named(directory: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(directory), LOCKS.stat())
+    return False

@@ -32,6 +32,9 @@ _SET_INTERVAL, _SET_CONSTANT, _SET_EVAL = 0x4, 0x2, 0x20
 _INTERVAL_END = 1
 _IPV4_TYPE, _IPV6_TYPE = 7, 8
 _META_IIF, _META_OIF, _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 4, 5, 6, 7, 15, 16
+_FIB_RESULT_OIF, _FIB_RESULT_ADDRTYPE = 1, 3
+_FIB_SADDR, _FIB_IIF = 1, 8
+_RTN_LOCAL = 2
 _ESTABLISHED_OR_RELATED = 2 | 4
 _ADMIN_PROHIBITED = 3
 
@@ -229,6 +232,28 @@ def not_between(prefix: str) -> Rule:
 def of_ip(version: int) -> Rule:
     """It is of this version of IP."""
     return [_meta(_META_NFPROTO), _compare(bytes([socket.AF_INET if version == 4 else socket.AF_INET6]))]
+
+
+def from_elsewhere() -> Rule:
+    """Nothing that is sent to its source would leave over the link that it came over: the source is not the sender's."""
+    return [
+        _expression("fib", be32(1, _REGISTER), be32(2, _FIB_RESULT_OIF), be32(3, _FIB_SADDR | _FIB_IIF)),
+        _compare(bytes(4)),
+    ]
+
+
+def from_a_foreign_address() -> Rule:
+    """Its source is no address of this namespace."""
+    return [
+        _expression("fib", be32(1, _REGISTER), be32(2, _FIB_RESULT_ADDRTYPE), be32(3, _FIB_SADDR)),
+        _compare(struct.pack("=I", _RTN_LOCAL), 1),
+    ]
+
+
+def icmp(version: int) -> Rule:
+    """It is ICMP of this version of IP."""
+    number = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    return [*of_ip(version), _meta(_META_L4PROTO), _compare(bytes([number]))]
 
 
 def reset() -> Expression:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 
 from ...protocol.egress import Network
-from . import conntrack, links, namespaces, nftables
+from . import connections, conntrack, links, namespaces, nftables
 from .addresses import Reach
 from .config import ConnectionLimits
 from .forwarding import SETTINGS, Forwarding, can_forward_6
@@ -167,9 +167,12 @@ class Router:
             inside.ask([links.route(INSIDE.index, each) for each in wire.defaults])
 
     def disconnect(self, wire: Wire, namespace: int) -> None:
-        """Take away every route, both ways: connections under way carry nothing more. Raises OSError."""
+        """Take away every route, both ways, and end what is connected. Raises OSError."""
+        own = {each.ip for each in wire.addresses}
+        connections.end(namespace, own)  # while the other side can still be told
         with Netlink(NETLINK_ROUTE, namespace) as inside:
             inside.ask([links.unroute(INSIDE.index, each) for each in wire.defaults])
+        connections.end(namespace, own)  # what has begun meanwhile
         index = FIRST_SANDBOX + wire.number
         self._open_netlink().ask([links.unroute(index, each.network) for each in wire.addresses])
         self._forget(wire)

@@ -57,6 +57,8 @@ def sandbox_rules(reach: Reach) -> nft.Table:
     ])  # fmt: skip
     table.chain("output", [
         [*nft.out_of(LOOPBACK_INDEX), nft.verdict(nft.ACCEPT)],
+        # IPv6 sockets can bind any address (IP_FREEBIND): nobody sends in another's name.
+        [*nft.from_a_foreign_address(), nft.verdict(nft.DROP)],
         *_only_public(reach),
     ], hook="output")  # fmt: skip
     return table
@@ -91,14 +93,24 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
         return table
     known = [*nft.of_a_known_connection(), nft.verdict(nft.ACCEPT)]
     table.chain("refuse", [[nft.reject()]])
+    table.chain("limited", [
+        [*nft.tcp(), nft.reset()],  # Linux sends resets as they come, but few of the other errors in a second
+        [nft.reject()],
+    ])  # fmt: skip
     table.chain("forward", [
+        [*nft.not_into(uplink), *nft.from_elsewhere(), nft.verdict(nft.DROP)],
         known,
         *_only_public(reach),
         *_within_limits(limits),
         [*nft.not_into(uplink), *nft.out_of(uplink), nft.verdict(nft.ACCEPT)],
     ], hook="forward", policy=nft.DROP)  # fmt: skip
     table.chain("input", [known], hook="input", policy=nft.DROP)
-    table.chain("output", _only_named(reach), hook="output")  # the gateway's own connections
+    table.chain("output", [
+        known,
+        # What the router says of packets that it refuses. The gateway cannot send any: it has no right to.
+        *([*nft.icmp(version), nft.verdict(nft.ACCEPT)] for version in (4, 6)),
+        *_only_named(reach),  # the gateway's own connections
+    ], hook="output")  # fmt: skip
     return table
 
 
@@ -176,7 +188,7 @@ def _within_limits(limits: ConnectionLimits) -> list[nft.Rule]:
     at_once = nft.more_connections_than(limits.at_once)
     rate = nft.faster_than(limits.per_second, limits.burst)
     return [
-        [*nft.each_source(version, f"{meter}{version}", limit), nft.reject()]
+        [*nft.each_source(version, f"{meter}{version}", limit), nft.verdict(nft.GOTO, "limited")]
         for version in (4, 6)
         for meter, limit in (("connections", at_once), ("rate", rate))
     ]

@@ -66,6 +66,29 @@ test("files go in and out as bytes, as text and as streams", async () => {
   await assert.rejects(sandbox.files.read("../../etc/passwd"), InvalidArgumentError);
 });
 
+test("a network is what was asked for, changes, and tells what it refused and why", async () => {
+  const egress = { allow: ["files.example.org", "*.example.com:443"] };
+  await using sandbox = await Sandbox.create({ template: "python-minimal", egress });
+  assert.deepEqual((await sandbox.info()).egress, egress);
+  const ask = "import urllib.request\nurllib.request.urlopen('http://elsewhere.example.net/')";
+  const refused = await sandbox.runCode(ask);
+  assert.match(refused.error?.evalue ?? "", /403.*files\.example\.org/);
+  // Told beside the output, while the code still runs.
+  const waits = "import os; os.mkfifo('/tmp/never')\ntry: from urllib.request import urlopen; urlopen('http://elsewhere.example.net/')\n" +
+    "except OSError: open('/tmp/never').read()";
+  let told = false;
+  for await (const event of sandbox.stream(waits, { timeoutSeconds: 60 })) {
+    told = event.type === "network";
+    if (told) break;
+  }
+  assert.ok(told);
+  const { connections, refused: count } = await sandbox.network();
+  assert.ok(count >= 1);
+  assert.deepEqual([connections[0]?.verdict, connections[0]?.host], ["refused", "elsewhere.example.net"]);
+  assert.equal((await sandbox.setEgress(false)).egress, false);
+  await assert.rejects(sandbox.setEgress({ allow: ["two words"] }), InvalidArgumentError);
+});
+
 test("branches are forked, compared and merged", async () => {
   await using sandbox = await Sandbox.create();
   await sandbox.runCode("x = 1");

@@ -3,6 +3,7 @@
 
 import type { SandboxInfo } from "../core/wire.js";
 import { h, setText } from "./dom.js";
+import { inWords } from "./egress.js";
 import { icon } from "./icons.js";
 import { menu } from "./menu.js";
 import { titleOf } from "./title.js";
@@ -13,6 +14,7 @@ export interface FrameOptions {
   togglePanel(panel: Panel): void;
   toggleTerminals(): void;
   openSandbox(id: string): void;
+  changeEgress(): void;
   newSandbox(): void;
   retry(): void;
 }
@@ -33,7 +35,9 @@ const NEAR = 120; // pixels from the end that count as being there
 export class Frame {
   readonly element: HTMLElement;
   private readonly title = h("h1", { class: "title" });
-  private readonly detail = h("p", { class: "title-detail" });
+  private readonly detailText = h("p", { class: "title-detail" });
+  private readonly network = h("button", { type: "button", class: "link network-button", hidden: true, title: "What it may reach", onclick: () => this.options.changeEgress() });
+  private readonly detail = h("div", { class: "title-line" }, this.detailText, this.network);
   private readonly status = h("p", { class: "off-screen", role: "status", "aria-live": "polite" });
   private readonly scroller: HTMLElement;
   private readonly welcomeSlot = h("div", { class: "welcome-slot" });
@@ -96,7 +100,9 @@ export class Frame {
     const title = sandbox?.title ? titleOf(sandbox.title) : "New notebook";
     setText(this.title, title);
     document.title = sandbox?.title ? `${title.slice(0, 60)} · podflare_nb` : "podflare_nb";
-    setText(this.detail, sandbox ? [state.branchOf, sandbox.template, state.busy ? "running" : sandbox.state].filter((part) => part !== null).join(" · ") : "Starts with your first message");
+    setText(this.detailText, sandbox ? [state.branchOf, sandbox.template, state.busy ? "running" : sandbox.state].filter((part) => part !== null).join(" · ") : "Starts with your first message");
+    this.network.hidden = sandbox === undefined || sandbox.state === "closed";
+    setText(this.network, sandbox ? inWords(sandbox.egress) : "");
     this.downloads.hidden = sandbox === undefined;
     this.count.hidden = state.branches === 0;
     setText(this.count, String(state.branches));

@@ -9,7 +9,7 @@ import type { Capabilities, SandboxInfo, TemplateInfo } from "../core/wire.js";
 import { Branching } from "./branching.js";
 import { Composer } from "./composer.js";
 import { ConversationView } from "./conversation_view.js";
-import { askForKey, confirmDialog, enlarge, newSandboxDialog, showShortcuts } from "./dialogs.js";
+import { askForKey, confirmDialog, egressDialog, enlarge, newSandboxDialog, showShortcuts } from "./dialogs.js";
 import { acceptDrops } from "./drops.js";
 import { FilesPanel } from "./files_panel.js";
 import { Frame, type Panel } from "./frame.js";
@@ -103,6 +103,7 @@ export class Page {
       toggleTerminals: () => this.showTerminals(!this.terminals.shown),
       openSandbox: (id) => this.open(id),
       newSandbox: () => this.sidebarCreate(),
+      changeEgress: () => this.attempt(() => this.changeEgress()),
       retry: () => this.open(this.conversation.sandboxId),
     });
     this.element = this.frame.element;
@@ -207,6 +208,12 @@ export class Page {
   private async createWithOptions(): Promise<void> {
     const chosen = await newSandboxDialog(this.templates);
     if (chosen) this.open((await this.list.create({ ...chosen })).id);
+  }
+
+  private async changeEgress(): Promise<void> {
+    const sandbox = this.list.find(this.conversation.sandboxId);
+    const chosen = sandbox ? await egressDialog(sandbox.egress) : null;
+    if (sandbox && chosen !== null) await this.list.setEgress(sandbox.id, chosen);
   }
 
   private async close(id: string): Promise<void> {
