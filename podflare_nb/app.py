@@ -179,16 +179,17 @@ async def start_services(
     records.end_live("crashed", FOUND_LIVE, utc_now())
     allow_many_descriptors()
     templates = kernelspec.with_pool_size(kernelspec.find(kernelspec_dirs(config.template_dirs)), config.pool_size)
-    settings = SandboxSettings(
-        templates=templates,
-        default_template=choose_template(config.default_template, templates),
-        max_live_per_tenant=MOST_LIVE,
-        network=NetworkSettings(config.network.egress, config.network.reach, isolated=config.isolation != "none"),
-    )
+    default_template = choose_template(config.default_template, templates)
     found = await asyncio.to_thread(layers.probe)
     layers.require(found, config.isolation)
     supervisor = await stack.enter_async_context(
         await Supervisor.start(templates.values(), isolation=config.isolation, network=config.network)
+    )
+    settings = SandboxSettings(
+        templates=templates,
+        default_template=default_template,
+        max_live_per_tenant=MOST_LIVE,
+        network=network_settings(config, supervisor.no_internet),
     )
     audit = NetworkAudit(config.data_dir, utc_now)
     stack.callback(audit.close)
@@ -231,6 +232,12 @@ async def start_services(
         isolation=config.isolation,
         layers=tuple(LayerInfo(name=each.name, available=each.available, detail=each.detail) for each in found),
     )
+
+
+def network_settings(config: ServiceConfig, no_internet: str) -> NetworkSettings:
+    """What sandboxes may reach here."""
+    isolated = config.isolation != "none"
+    return NetworkSettings(config.network.egress, config.network.reach, isolated=isolated, no_internet=no_internet)
 
 
 class Recording:

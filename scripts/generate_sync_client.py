@@ -33,6 +33,8 @@ WORDS = {
     "AsyncFiles": "Files",
     "AsyncFork": "Fork",
     "AsyncPackages": "Packages",
+    "AsyncPorts": "Ports",
+    "AsyncNetwork": "Network",
     "AsyncSandbox": "Sandbox",
     "AsyncTerminal": "Terminal",
     "AsyncTerminalOutput": "TerminalOutput",

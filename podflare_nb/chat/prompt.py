@@ -7,6 +7,10 @@ One text for every model, short, and the same from turn to turn so that a provid
 from __future__ import annotations
 
 from ..protocol.egress import Egress
+from ..protocol.observation import shorten
+
+MAX_RULES_SHOWN = 1000
+"""Characters of a policy that a model is told."""
 
 SYSTEM_PROMPT = """\
 You work inside a live Jupyter notebook. A person talks with you; your code runs in their sandbox and they watch.
@@ -32,16 +36,24 @@ wrong and what you would need.
 answer with its numbers, in a few sentences, without repeating code or tables that the notebook shows anyway."""
 
 
+_NETWORK = "\n\nThe network\n"
+
+
 def network(egress: Egress) -> str:
     """What a model should know of the network, as a paragraph."""
-    if egress.mode == "off":
-        return "\n\nThe network\n- There is none. Nothing can be downloaded; work with what is installed."
     if egress.mode == "internet":
-        return (
-            "\n\nThe network\n- The public internet can be reached; packages can be installed with install_packages. "
-            "Private addresses cannot be reached."
+        return _NETWORK + (
+            "- The public internet can be reached, and packages can be installed with install_packages. Private "
+            "addresses and the machine that this runs on cannot be reached."
         )
-    return f"\n\nThe network\n- Only this can be reached, through a proxy that the environment names: {egress}."
+    if not egress.rules:
+        return _NETWORK + "- There is none. Nothing can be downloaded; work with what is installed."
+    return _NETWORK + (
+        f"- Only this can be reached: {shorten(str(egress), MAX_RULES_SHOWN)}. HTTP and HTTPS go through a proxy that "
+        "the environment names, which most programs follow. Packages can be installed only from an index that is among "
+        "it.\n"
+        "- A refused connection says why. Do not look for a way around it; say what would have to be allowed."
+    )
 
 
 ALTERNATIVES = """

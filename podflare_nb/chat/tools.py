@@ -113,7 +113,7 @@ async def install_packages(
         wanted = steps(apt=apt, python=packages, npm=npm)
     except InvalidArgumentError as error:
         raise ToolFailed(error.message) from error
-    if ctx.deps.egress.mode == "off":
+    if ctx.deps.egress.mode != "internet" and not ctx.deps.egress.rules:
         raise ToolFailed(_NO_NETWORK.format(packages=", ".join([*(packages or ()), *(apt or ()), *(npm or ())])))
     return await run_cell(ctx, " &&\n".join(step.code for step in wanted), "bash")
 

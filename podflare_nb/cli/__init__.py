@@ -14,7 +14,7 @@ from typer.exceptions import Abort, TyperException
 
 from .. import __version__
 from ..errors import PodflareError
-from . import chat, doctor, export, keys, mcp, sandboxes, serve, templates, terminal
+from . import chat, doctor, export, keys, mcp, ports, sandboxes, serve, templates, terminal
 
 INTERRUPTED = 130
 
@@ -47,6 +47,7 @@ app.command()(doctor.doctor)
 app.command()(chat.chat)
 app.command()(export.export)
 app.command()(mcp.mcp)
+app.command()(ports.ports)
 app.command()(templates.templates)
 app.command()(terminal.terminal)
 app.add_typer(sandboxes.app)

@@ -43,6 +43,7 @@ def chat(  # noqa: PLR0913, PLR0917 - one parameter per option
         int | None,
         typer.Option(min=0, max=100, help="Of a new sandbox: keep the state after so many turns, for /rewind."),
     ] = None,
+    egress: options.Egress = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave a new sandbox open at the end.")] = False,  # noqa: FBT002 - a flag
     url: options.Url = None,
     key: options.Key = None,
@@ -55,7 +56,7 @@ def chat(  # noqa: PLR0913, PLR0917 - one parameter per option
     settings = {"model": model, "approve": approve}
     with Api.of(url, key, data_dir) as api:
         new = sandbox is None
-        wanted = {"template": template, "checkpoints": checkpoints}
+        wanted = {"template": template, "checkpoints": checkpoints, "egress": options.egress_body(egress)}
         chosen = sandbox or api.call("POST", "sandboxes", wanted)["id"]
         conversation = Conversation(api, chosen, {name: value for name, value in settings.items() if value})
         try:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..protocol import egress as policies
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -32,4 +34,18 @@ Key = Annotated[
         show_default=False,
     ),
 ]
+Egress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="true|false|RULES",
+        help="What a new sandbox may reach: the public internet, nothing, or rules with commas: "
+        "files.example.org,*.example.com:443. Default: the service's.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def egress_body(written: str | None) -> bool | dict[str, list[str]] | None:
+    """The policy of ``--egress``, for a request. Raises InvalidArgumentError."""
+    return None if written is None else policies.Egress.written(written).to_json()

@@ -1,16 +1,18 @@
-"""``podflare-nb sandboxes``: see which there are, close them."""
+"""``podflare-nb sandboxes``: see which there are, close them, see and change what they may reach."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
 
+from ..protocol.egress import Egress
 from . import options, tables
 from .api import Api
 from .family_tree import arranged
 
-app = typer.Typer(name="sandboxes", help="List and close sandboxes.", no_args_is_help=True)
+app = typer.Typer(name="sandboxes", help="List sandboxes, close them, see what they reach.", no_args_is_help=True)
 PAGE = 100
 
 
@@ -68,6 +70,53 @@ def close(
         for sandbox_id in chosen:
             api.call("DELETE", f"sandboxes/{sandbox_id}")
             typer.echo(f"Closed {sandbox_id}.")
+
+
+@app.command()
+def network(  # noqa: PLR0913, PLR0917 - one parameter per option
+    sandbox: Annotated[str, typer.Argument(help="Its id.")],
+    egress: Annotated[
+        str | None,
+        typer.Option(
+            metavar="true|false|RULES",
+            help="Let it, and all branches of its family, reach this from now on; see 'podflare-nb chat --help'.",
+            show_default=False,
+        ),
+    ] = None,
+    url: options.Url = None,
+    key: options.Key = None,
+    data_dir: options.DataDir = None,
+    as_json: options.Json = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Show what a sandbox may reach, and its last connections; with --egress, change it first.
+
+    Example: podflare-nb sandboxes network sbx_4f1c... --egress pypi.org,files.pythonhosted.org
+    """
+    with Api.of(url, key, data_dir) as api:
+        if egress is not None:
+            api.call("PATCH", f"sandboxes/{sandbox}", {"egress": options.egress_body(egress)})
+        found = api.call("GET", f"sandboxes/{sandbox}/network")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    reached = Egress.from_json(found["egress"])
+    typer.echo(f"It may reach {reached if reached.mode != 'off' else 'nothing'}.")
+    typer.echo(f"Sent {found['sent_bytes'] or 0:,} bytes, received {found['received_bytes'] or 0:,}.")
+    rows = [_connection(connection) for connection in found["connections"][-PAGE:]]
+    tables.show(rows, as_json=False, empty="It has made no connections.")
+
+
+def _connection(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "at": tables.moment(told["at"]),
+        "verdict": told["verdict"],
+        "protocol": told["protocol"],
+        "host": told["host"],
+        "port": told["port"],
+        "sent": told["sent"],
+        "received": told["received"],
+        "reason": told["reason"],
+    }
 
 
 def _row(lines: str, sandbox: dict[str, Any]) -> dict[str, Any]:

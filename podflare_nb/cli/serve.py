@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -72,11 +73,18 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
     _check_address(host, port)
     key = _prepare_key(directory, api_key)
+    _load_no_grammar_of_iris()
     # Here, not above: Jupyter's server takes most of a second to import, and a refusal should not wait for it.
     from .server import run_server  # noqa: PLC0415
 
     config = ServiceConfig(data_dir=directory, isolation=isolation, template_dirs=templates, network=network)
     return run_server(config, host=host, port=port, api_key=key, verbose=verbose)
+
+
+def _load_no_grammar_of_iris() -> None:
+    """Let jsonschema, which Jupyter's server loads, do without its checks of IRIs (RFC 3987), which nobody here uses:
+    it compiles the grammar for them when it is imported, which takes as long as all other imports together."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] # None: it cannot be imported
 
 
 def _prepare_key(data_dir: Path, given: str | None) -> str:

@@ -34,4 +34,7 @@ def moment(value: datetime | str | None) -> str:
 
 
 def _text(value: Any) -> str:
-    return "-" if value is None or value == "" else str(value).replace("\n", " ")
+    """What a sandbox chose (a host, a title) must not steer the terminal."""
+    if value is None or value == "":
+        return "-"
+    return "".join(c if c.isprintable() else " " for c in str(value))

@@ -30,6 +30,7 @@ def terminal(  # noqa: PLR0913, PLR0917 - one parameter per option
     template: Annotated[
         str | None, typer.Option(help="Make the new sandbox from this template.", show_default=False)
     ] = None,
+    egress: options.Egress = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave a new sandbox open at the end.")] = False,  # noqa: FBT002 - a flag
     url: options.Url = None,
     key: options.Key = None,
@@ -45,7 +46,8 @@ def terminal(  # noqa: PLR0913, PLR0917 - one parameter per option
     if not (own.is_terminal or command or attach):
         raise typer.BadParameter("Standard input is no terminal; name what is to run with --command.")
     with Api.of(url, key, data_dir) as api:
-        chosen = sandbox or api.call("POST", "sandboxes", {"template": template} if template else {})["id"]
+        wanted = {"template": template, "egress": options.egress_body(egress)}
+        chosen = sandbox or api.call("POST", "sandboxes", wanted)["id"]
         ends = sandbox is None and not keep
         try:
             session = TerminalSession(api, chosen, own)

@@ -47,7 +47,9 @@ from .errors import (
 from .events import ChatEvent, Event
 from .family import Branch, Checkpoint, ForkedFrom
 from .installations import InstallResult, ManagerResult
+from .networks import Egress, EgressRules, NetworkConnection, NetworkInfo
 from .pools import close_all
+from .ports import PortInfo, PortLink
 from .records import Capabilities, FileInfo, Layer, SandboxInfo, Template
 from .results import ExecResult, ExecutionError, Notice, Result
 from .terminals import TerminalInfo
@@ -78,6 +80,8 @@ __all__ = [
     "ConflictError",
     "ConnectionLostError",
     "Diff",
+    "Egress",
+    "EgressRules",
     "Event",
     "ExecResult",
     "ExecutionError",
@@ -95,11 +99,15 @@ __all__ = [
     "Layer",
     "ManagerResult",
     "MergedError",
+    "NetworkConnection",
+    "NetworkInfo",
     "NoCapacityError",
     "NotFoundError",
     "NotOpenError",
     "Notice",
     "PodflareError",
+    "PortInfo",
+    "PortLink",
     "QuotaExceededError",
     "Result",
     "Sandbox",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UnexpectedAnswerError
 from .family import ForkedFrom
+from .networks import Egress, egress_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,8 @@ class SandboxInfo:
     labels: dict[str, str]
     limits: dict[str, Any]
     """memory_mib, cpus, pids, disk_mib."""
+    egress: Egress
+    """What it may reach."""
     kernel_id: str | None
     title: str | None
     """The first message of its chat."""
@@ -72,6 +75,7 @@ class SandboxInfo:
             idle_timeout_seconds=answer.get("idle_timeout_seconds"),
             labels=dict(answer.get("labels") or {}),
             limits=dict(answer.get("limits") or {}),
+            egress=egress_of(answer),
             kernel_id=answer.get("kernel_id"),
             title=answer.get("title"),
             end_reason=end.get("reason"),

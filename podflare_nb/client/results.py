@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .display import bytes_of_base64, html_of_bundle, preformatted, text_of
 from .errors import CodeError, UnexpectedAnswerError
+from .networks import NetworkConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,7 +86,7 @@ class ExecutionError:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A remark of the service: output was cut, the kernel was replaced."""
+    """A remark of the service: output was cut, the kernel was replaced, a connection was refused."""
 
     code: str
     message: str
@@ -112,6 +113,8 @@ class ExecResult:
     message: str | None = None
     """The service's sentence about a timeout or a death."""
     notices: tuple[Notice, ...] = ()
+    refused: tuple[NetworkConnection, ...] = ()
+    """Connections that the egress policy refused while it ran; each is a notice, too."""
     cell_id: str | None = None
     """The cell of the notebook that records it."""
     turn_id: str | None = None
@@ -153,6 +156,8 @@ class ExecResult:
             shown.append(f"results={self.results!r}")
         if self.truncated:
             shown.append("truncated")
+        if self.refused:
+            shown.append(f"refused={_short(', '.join(one.host for one in self.refused))!r}")
         return f"<ExecResult {' '.join(shown)}>"
 
     def _repr_html_(self) -> str:
@@ -183,6 +188,7 @@ class ResultCollector:
         self._stderr: list[str] = []
         self._results: list[Result] = []
         self._notices: list[Notice] = []
+        self._refused: list[NetworkConnection] = []
         self._error: ExecutionError | None = None
 
     @property
@@ -212,9 +218,16 @@ class ResultCollector:
             self._error = error_of(event.data)
         elif event.type == "notice" and isinstance(event.data, dict):
             self._notices.append(Notice(str(event.data.get("code")), str(event.data.get("message"))))
+        elif event.type == "network" and isinstance(event.data, dict):
+            self._add_connection(NetworkConnection.from_json(event.data))
         elif event.type == "exit":
             return self._ended(event)
         return None
+
+    def _add_connection(self, connection: NetworkConnection) -> None:
+        if connection.verdict == "refused":
+            self._refused.append(connection)
+            self._notices.append(Notice("network_refused", str(connection)))
 
     def _add_result(self, event: Event) -> None:
         display_id = event.fields.get("display_id")
@@ -244,6 +257,7 @@ class ResultCollector:
             state_preserved=fields.get("state_preserved", True) is not False,
             message=fields.get("message"),
             notices=tuple(self._notices),
+            refused=tuple(self._refused),
             cell_id=fields.get("cell_id"),
             turn_id=fields.get("turn_id"),
         )

@@ -10,20 +10,23 @@ from tornado import web
 
 from .. import __version__
 from ..protocol import requests
+from ..protocol.egress import Egress
 from ..protocol.responses import (
     Capabilities,
     Features,
     ModelInfo,
     ModelList,
+    NetworkFeatures,
     RequestLimits,
     SandboxLimits,
     TemplateInfo,
     TemplateList,
 )
-from ..sandboxes.settings import SandboxSettings
+from ..sandboxes.settings import NetworkSettings, SandboxSettings
 from ..tenants.tenant import Tenant
 from .authorization import authorized
 from .base import PodflareHandler
+from .sandboxes import egress_shown
 from .services import Services
 
 
@@ -62,6 +65,8 @@ class TemplatesHandler(PodflareHandler):
 def capabilities(services: Services, tenant: Tenant) -> Capabilities:
     """Compose what the service tells of itself to a tenant."""
     models = [ModelInfo(**model) for model in services.chat.available_models()]
+    settings = services.settings
+    network = network_features(settings.network, settings.network.of(settings.templates[settings.default_template]))
     return Capabilities(
         version=__version__,
         isolation=services.isolation,
@@ -75,7 +80,18 @@ def capabilities(services: Services, tenant: Tenant) -> Capabilities:
             max_sandboxes=tenant.max_sandboxes,
             max_memory_mib=tenant.max_memory_mib,
         ),
-        features=Features(fork=True, pty=True),
+        features=Features(fork=True, egress=network.internet, pty=True),
+        network=network,
+    )
+
+
+def network_features(network: NetworkSettings, default: Egress) -> NetworkFeatures:
+    """Compose what is told of networks."""
+    return NetworkFeatures(
+        default=egress_shown(default),
+        internet=not network.no_internet,
+        reason=network.no_internet or None,
+        private=[str(each) for each in network.reach.private],
     )
 
 

@@ -9,7 +9,7 @@ from tornado import web
 from ..protocol.responses import NetworkConnection, NetworkInfo
 from .authorization import authorized
 from .base import PodflareHandler
-from .sandboxes import egress_of
+from .sandboxes import egress_shown
 
 
 class NetworkHandler(PodflareHandler):
@@ -24,7 +24,7 @@ class NetworkHandler(PodflareHandler):
         usage, log = await sandbox.usage(), sandbox.network_log
         await self.answer(
             NetworkInfo(
-                egress=egress_of(sandbox),
+                egress=egress_shown(sandbox.egress),
                 sent_bytes=usage.sent_bytes,
                 received_bytes=usage.received_bytes,
                 allowed=log.allowed,

@@ -108,6 +108,8 @@ class PortHandler(StreamingHandler):
         admitted.sandbox.was_used()
         if not port_access.is_websocket(self):
             self._relaying = asyncio.create_task(self._relay(self._upstream, target, admitted))
+            # Nobody may come to ask, where the client goes away in the middle of its body.
+            self._relaying.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _for_program(self) -> Headers:
         target, admitted, request = self._known()
@@ -181,7 +183,7 @@ class PortHandler(StreamingHandler):
                 self.add_header(name.title(), value)
 
     @allow_unauthenticated
-    async def get(self) -> None:
+    async def get(self, *_: str) -> None:
         """Let the relay come to its end; of a websocket, open the tunnel."""
         try:
             await self._exchange()
@@ -244,7 +246,7 @@ class PortHandler(StreamingHandler):
         asked = "Access-Control-Request-Method" in self.request.headers
         return self.request.method == "OPTIONS" and asked and self._is_of_its_page()
 
-    async def _answer_preflight(self) -> None:
+    async def _answer_preflight(self, *_: str) -> None:
         headers = self.request.headers
         wanted = headers.get("Access-Control-Request-Headers", "")
         for name, value in port_headers.preflight(headers["Access-Control-Request-Method"], wanted):
@@ -263,7 +265,7 @@ class PortHandler(StreamingHandler):
 
         return redirect
 
-    async def _ask_for_login(self) -> None:
+    async def _ask_for_login(self, *_: str) -> None:
         self.set_status(302)
         place = quote(self.request.path)
         self.set_header("Location", f"{url_path_join(self.base_url, 'login')}?next={place}")

@@ -61,8 +61,8 @@ class PortLinksHandler(PortApiHandler):
     @authorized("execute", resource=RESOURCE)
     async def post(self, sandbox_id: str, port_text: str) -> None:
         """Make a link to show a port to others; nothing needs to listen there yet."""
-        port, request = port_of(port_text), self.read(CreatePortLink)
-        ports = await self.ports(sandbox_id)
+        request = self.read(CreatePortLink)
+        ports, port = await self.ports(sandbox_id), port_of(port_text)
         token, ends_at = ports.links.make(port, request.expires_seconds or LINK_SECONDS)
         url = f"{self.url_of(sandbox_id, port)}~l.{token}/"
         await self.answer(PortLink(url=url, expires_at=datetime.fromtimestamp(ends_at, UTC)), 201)
@@ -71,7 +71,6 @@ class PortLinksHandler(PortApiHandler):
     @authorized("execute", resource=RESOURCE)
     async def delete(self, sandbox_id: str, port_text: str) -> None:
         """End all links of a port, and what goes on by them."""
-        port = port_of(port_text)
-        (await self.ports(sandbox_id)).revoke(port)
+        (await self.ports(sandbox_id)).revoke(port_of(port_text))
         self.set_status(204)
         await self.finish()

@@ -67,6 +67,6 @@ ROUTES: list[tuple[Any, ...]] = [
     (TURN + r"/approve", chat.TurnApproveHandler),
     (SANDBOX + r"/notebook(\.ipynb)?", notebook.NotebookHandler),
     (SANDBOX + r"/notebook\.(html|md|py)", notebook.NotebookExportHandler),
-    (BASE + r"/sandboxes/[^/]+/ports/[^/]+(?:/.*)?", port_proxy.PortHandler),
+    (BASE + r"/sandboxes/([^/]+)/ports/([^/]+)(?:/.*)?", port_proxy.PortHandler),
     (BASE + r"/.*", UnknownRouteHandler),
 ]

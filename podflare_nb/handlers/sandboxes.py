@@ -8,6 +8,7 @@ from typing import Any
 from tornado import web
 
 from ..errors import ForbiddenError, InvalidArgumentError
+from ..protocol.egress import Egress
 from ..protocol.requests import CreateSandbox, PatchSandbox
 from ..protocol.responses import EgressRules, ForkedFrom, SandboxEnd, SandboxInfo, SandboxLimits, SandboxPage
 from ..sandboxes import endings
@@ -146,7 +147,7 @@ def info_of(sandbox: Sandbox) -> SandboxInfo:
             disk_mib=sandbox.limits.disk_mib,
         ),
         kernel_id=sandbox.kernel_id,
-        egress=egress_of(sandbox),
+        egress=egress_shown(sandbox.egress),
         end=SandboxEnd(reason=end.reason, message=end.message, at=end.at) if end else None,
         title=sandbox.title,
         forked_from=ForkedFrom(sandbox_id=origin.parent_id, turn_id=origin.turn_id, at=origin.at) if origin else None,
@@ -155,9 +156,9 @@ def info_of(sandbox: Sandbox) -> SandboxInfo:
     )
 
 
-def egress_of(sandbox: Sandbox) -> bool | EgressRules:
-    """Show what it may reach."""
-    shown = sandbox.egress.to_json()
+def egress_shown(egress: Egress) -> bool | EgressRules:
+    """Show what may be reached."""
+    shown = egress.to_json()
     return shown if isinstance(shown, bool) else EgressRules(**shown)
 
 

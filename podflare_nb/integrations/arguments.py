@@ -1,9 +1,9 @@
 """What a model sent as a tool's arguments, checked against the tool's JSON Schema: a dictionary, or what is wrong.
 
 Models leave arguments out, invent some and send numbers as text; each fault is a sentence that says how to call
-the tool, never an exception. It knows the little of JSON Schema that our tools use: properties of one type each,
-``enum``, ``required``; nothing else is allowed beside the properties. Pure; ``code_tool`` and the adapters stand
-on it.
+the tool, never an exception. It knows the little of JSON Schema that our tools use: properties of one type or several,
+``enum``, ``required``; nothing else is allowed beside the properties. What is in an array or object is not looked at.
+Pure; ``code_tool`` and the adapters stand on it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from ..protocol.observation import shorten
 
 _SHOWN = 100
+_TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "boolean": (bool,), "array": (list,)}
 _KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
 
 
@@ -48,9 +48,9 @@ def _fault(given: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
     if missing := [name for name in schema.get("required", ()) if name not in given]:
         return f"The argument {', '.join(missing)} is missing."
     for name, value in given.items():
-        wanted = properties[name]["type"]
-        if not isinstance(value, _TYPES[wanted]) or (wanted == "integer" and isinstance(value, bool)):
-            return f"The argument {name} is {_kind(value)}, not {_article(wanted)}."
+        wanted = _types(properties[name])
+        if not any(_fits(value, each) for each in wanted):
+            return f"The argument {name} is {_kind(value)}, not {' or '.join(map(_article, wanted))}."
         if "enum" in properties[name] and value not in properties[name]["enum"]:
             return f"The argument {name} cannot be {shorten(repr(value), _SHOWN)}."
         if isinstance(value, str) and _SURROGATE.search(value):
@@ -58,9 +58,18 @@ def _fault(given: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _fits(value: object, wanted: str) -> bool:
+    return isinstance(value, _TYPES[wanted]) and not (wanted == "integer" and isinstance(value, bool))
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    """One or several."""
+    return [schema["type"]] if isinstance(schema["type"], str) else list(schema["type"])
+
+
 def _described(name: str, schema: Mapping[str, Any]) -> str:
     wanted = schema["properties"][name]
-    values = " or ".join(json.dumps(value) for value in wanted.get("enum", ())) or wanted["type"]
+    values = " or ".join(json.dumps(value) for value in wanted.get("enum", ())) or " or ".join(_types(wanted))
     optional = "" if name in schema.get("required", ()) else " (may be left out)"
     return f'"{name}": {values}{optional}'
 

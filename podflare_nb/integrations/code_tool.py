@@ -49,8 +49,8 @@ NAME = "run_code"
 DESCRIPTION = """\
 Run code in a live Jupyter notebook and get its output. Python runs in one IPython kernel: variables, imports and \
 files stay from call to call. With language "bash" the code runs in a fresh bash process in the same directory. The \
-last expression of Python code is shown, and so are plots. Long output is cut in the middle: print summaries. There \
-is no network."""
+last expression of Python code is shown, and so are plots. Long output is cut in the middle: print summaries. What the \
+code may reach over the network is set for each sandbox; when a connection is refused, the output says why."""
 
 INPUT_SCHEMA: dict[str, Any] = {
     "type": "object",

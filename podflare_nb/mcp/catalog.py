@@ -18,7 +18,8 @@ Live Jupyter notebooks for running code, each in a sandbox of its own. Begin wit
 call makes a sandbox, later calls without a sandbox_id go on in it, and variables, imports and files stay. Use fork \
 to try several ways from the same state, diff to compare them and merge_into to keep one. Everything that runs is \
 recorded as cells of the sandbox's notebook. Sandboxes end with this session unless they were created with keep. \
-There is no network in a sandbox."""
+What code may reach over the network is set for each sandbox (egress); when a connection is refused, the output says \
+why."""
 
 _SANDBOX = {
     "type": "string",
@@ -111,10 +112,16 @@ CREATE_SANDBOX = types.Tool(
             "idle_timeout_seconds": {"type": "integer", "description": "How long it may be unused."},
             "ram_mib": {"type": "integer", "description": "Its memory, in MiB."},
             "rootfs_gb": {"type": "integer", "description": "Its disk, in GiB."},
+            "egress": {
+                "type": ["boolean", "object"],
+                "properties": {"allow": _STRINGS},
+                "description": "What it may reach: true (the public internet), false (nothing) or only some hosts, as "
+                'in {"allow": ["files.example.org", "*.example.com:443"]}.',
+            },
             "keep": {"type": "boolean", "description": "Let it outlive this session; somebody has to end it."},
         }
     ),
-    output_schema=_output({"sandbox_id": _STRING, "template": _STRING, "notebook": _STRING}),
+    output_schema=_output({"sandbox_id": _STRING, "template": _STRING, "egress": {}, "notebook": _STRING}),
     annotations=_ADDS,
 )
 

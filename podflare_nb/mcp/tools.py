@@ -101,11 +101,17 @@ async def _run(session: ToolSession, call: Call, language: Literal["python", "ba
 async def create_sandbox(session: ToolSession, call: Call) -> types.CallToolResult:
     """Make a sandbox; it is the session's own from then on."""
     sandbox = await session.create(**call.arguments)
-    template = (await sandbox.info()).template or ""
+    info = await sandbox.info()
+    template = info.template or ""
     lasts = "It stays when this session ends." if call.get("keep") else "It ends with this session."
     return answers.told(
         f"{sandbox.id} is ready ({template}); calls without a sandbox_id go to it now. {lasts}",
-        {"sandbox_id": sandbox.id, "template": template, "notebook": answers.notebook_uri(sandbox.id)},
+        {
+            "sandbox_id": sandbox.id,
+            "template": template,
+            "egress": info.egress,
+            "notebook": answers.notebook_uri(sandbox.id),
+        },
     )
 
 

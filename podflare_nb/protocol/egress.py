@@ -100,6 +100,12 @@ class Egress:
             raise InvalidArgumentError(f"egress.allow has {len(value['allow'])} rules; it may have {MAX_RULES}.")
         return cls("allow", tuple(_rule(text) for text in value["allow"]))
 
+    @classmethod
+    def written(cls, text: str) -> Egress:
+        """As on a command line: true, false, or rules with commas between them. Raises as ``from_json``."""
+        words: dict[str, Any] = {"true": True, "false": False}
+        return cls.from_json(words.get(text.strip().lower(), {"allow": [rule.strip() for rule in text.split(",")]}))
+
     def allows_name(self, name: str, port: int) -> bool:
         """Whether a connection to this name may be tried; where it leads is to be checked when it is resolved."""
         return self.mode == "internet" or any(isinstance(r, NameRule) and r.matches(name, port) for r in self.rules)

@@ -303,8 +303,18 @@ class RequestLimits(Response):
     max_memory_mib: int | None
 
 
+class NetworkFeatures(Response):
+    """What sandboxes may reach here. ``default``: those that ask for nothing; ``internet``: whether ``egress`` may be
+    true, else ``reason`` is a sentence why not; ``private``: ranges that are not public and that rules may name."""
+
+    default: bool | EgressRules
+    internet: bool
+    reason: str | None
+    private: list[str]
+
+
 class Features(Response):
-    """What this service can do beyond the least."""
+    """What this service can do beyond the least. ``egress``: whether sandboxes can have the public internet."""
 
     fork: bool = False
     egress: bool = False
@@ -322,6 +332,7 @@ class Capabilities(Response):
     models: ModelList
     limits: RequestLimits
     features: Features
+    network: NetworkFeatures
 
 
 class FileEntry(Response):

@@ -36,8 +36,12 @@ SOCKET_VARIABLE = "PODFLARE_NB_SUPERVISOR"
 class Supervisor:
     """A connection to a supervisor (``handle.KernelSource``). Make it with ``start`` or ``connect``; ``aclose`` it."""
 
-    def __init__(self, sock: socket.socket, path: str, process: asyncio.subprocess.Process | None) -> None:
+    def __init__(
+        self, sock: socket.socket, path: str, process: asyncio.subprocess.Process | None, no_internet: str = ""
+    ) -> None:
         self.path = path
+        self.no_internet = no_internet
+        """A sentence why sandboxes cannot have the public internet; empty if they can, or if nobody told."""
         self._process = process
         self._held = HeldKernels()
         self._link = self._held.link = SupervisorLink(sock, self._held.hear)
@@ -82,7 +86,7 @@ class Supervisor:
             ours.close()
             await process.wait()
             raise errors.IsolationError(answer["error"])
-        return cls(ours, answer["socket"], process)
+        return cls(ours, answer["socket"], process, answer["no_internet"])
 
     @classmethod
     async def connect(cls, path: str) -> Self:

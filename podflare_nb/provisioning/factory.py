@@ -145,6 +145,7 @@ class KernelFactory:
 
     async def _add_jail(self, pool: TemplatePool) -> None:
         assert self._jails is not None  # noqa: S101 - not called without
+        await pool.revive()  # one that is being started again does not know yet what its jails must show
         template = pool.template
         pool.spare.append(await self._jails.build(template.sources, template.spec.limits, template.spec.network))
 

@@ -7,14 +7,13 @@ import errno
 import os
 import secrets
 import signal
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..protocol.egress import Egress
-from . import listening
 from .errands import Errand
 from .family_files import FamilyFiles
 from .jail import build, inside, user_namespace
@@ -25,7 +24,6 @@ from .jail.disk import Disk, DiskStore
 from .jail.plan import BRANCH_ROOT, JailPlan
 from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
-from .listening import Listener
 from .network.networks import Networks
 from .network.sandbox_network import SandboxNetwork
 from .waiting import readable, reap
@@ -143,10 +141,6 @@ class Jail:
         """The root of the branch that it was built with. By its pid 1, which sees itself in a directory of the jail's
         own; nothing on the way is any sandbox's to change."""
         return os.open(f"/proc/{self._init_pid}/root/../..{BRANCH_ROOT}/{FIRST}", os.O_PATH | os.O_CLOEXEC)
-
-    def listening(self, members: Iterable[int]) -> list[Listener]:
-        """What listens in its network; ``members``: processes among which the names are looked for."""
-        return listening.read(self._init_pid, members)
 
     def claim(self, pid: int) -> bool:
         """Note that a process is a member's. False if it is somebody else's already, or none of this jail's."""

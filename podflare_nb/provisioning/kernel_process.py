@@ -28,8 +28,14 @@ class KernelProcess:
 
     @classmethod
     def of_template(cls, pid: int, told: Awaitable[int | None]) -> Self:
-        """A child of a template, which tells how it ended, or ends before and leaves it to us. Raises OSError."""
-        pidfd = os.pidfd_open(pid)
+        """A child of a template, which tells how it ended, or ends before and leaves it to us. Raises OSError.
+
+        It may have ended since it said that it serves, and its template have reaped it: then it is one that has ended.
+        """
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return cls(pid, -1, told)
         return cls(pid, pidfd, _told_or_reaped(pid, pidfd, told))
 
     @classmethod
@@ -42,8 +48,9 @@ class KernelProcess:
         try:
             return await status
         finally:
-            os.close(self._pidfd)
-            self._pidfd = -1
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+                self._pidfd = -1
 
     def signal(self, signum: int) -> None:
         """Signal it; nothing if it has ended. An interrupt goes to its process group, as a terminal's would:

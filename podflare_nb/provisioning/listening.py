@@ -16,10 +16,11 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 
 from .network import listeners
+from .network.namespaces import entered
 
 MOST_LISTENERS = 256
-PROCESS_LOOKS = 4096
-"""Descriptors that are looked at for the names of processes, in all; measured as 2 us each."""
+PROCESS_LOOKS = 1024
+"""Descriptors that are looked at for the names of processes, in all; measured as 10 us each."""
 NAME_CHARACTERS = 15
 LISTEN = "0A"
 
@@ -37,23 +38,28 @@ class Listener:
     inode: int = 0
 
 
-def read(pid: int, members: Iterable[int]) -> list[Listener]:
-    """What listens in the network of process ``pid``, by port. ``members``: whose descriptors are looked through."""
-    found = list(islice(_found(pid), MOST_LISTENERS))
+def read(network: int, members: Iterable[int]) -> list[Listener]:
+    """What listens in a network, by port. ``members``: processes whose descriptors are looked through for names.
+
+    ``network``: a descriptor of its namespace.
+    """
+    found = list(islice(_found(network), MOST_LISTENERS))
     names = _names({listener.inode for listener in found}, members)
     named = (replace(listener, process=names.get(listener.inode)) for listener in found)
     return sorted(named, key=lambda listener: (listener.port, ":" in listener.address, listener.address))
 
 
-def _found(pid: int) -> Iterator[Listener]:
+def _found(network: int) -> Iterator[Listener]:
     for name in ("tcp", "tcp6"):
-        with suppress(FileNotFoundError):  # no IPv6 here, or the sandbox has ended
-            yield from parse(_table(f"/proc/{pid}/net/{name}"))
+        with suppress(FileNotFoundError):  # no IPv6 here
+            yield from parse(_table(network, name))
 
 
-def _table(path: str) -> Iterator[str]:
-    """Its lines without the head, read as they are taken."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a file of Linux's, which is read piecemeal
+def _table(network: int, name: str) -> Iterator[str]:
+    """Its lines without the head, read as they are taken. A file is about the network in which it was opened."""
+    with entered(network):
+        file = open(f"/proc/thread-self/net/{name}", "rb")  # noqa: PTH123, SIM115 - closed below, outside of the network
+    with file:
         for line in islice(file, 1, None):
             yield line.decode("ascii", "replace")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError
 from ..protocol.egress import Egress
-from . import awakening, live_fork
+from . import awakening, listening, live_fork
 from .branches import Branch
 from .factory import KernelFactory
 from .fork_files import because
@@ -243,7 +243,7 @@ async def _open_terminal(request: Request) -> Answer:
 
 async def _listening(request: Request) -> Answer:
     branch = _branch_with_network(request)
-    found = branch.jail.listening(branch.group.kernel_pids())
+    found = listening.read(branch.jail.network, branch.group.kernel_pids())
     return {"listeners": [{"port": each.port, "address": each.address, "process": each.process} for each in found]}
 
 

@@ -86,7 +86,9 @@ class Supervisor:
                 datagrams.send(starter, {"event": "failed", "error": str(error)})
             await self._clean_up()
             return
-        datagrams.send(starter, {"event": "ready", "socket": str(self.runtime / SOCKET)})
+        datagrams.send(
+            starter, {"event": "ready", "socket": str(self.runtime / SOCKET), "no_internet": self._no_internet()}
+        )
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
         ended = asyncio.create_task(Connection(starter, self.factory).serve())
         stopped = asyncio.create_task(stop.wait())
@@ -131,6 +133,12 @@ class Supervisor:
             mount_point=work / "root", skeletons=work, disks=DiskStore(work / "disks"), ids=self._ids,
             cgroups=self._cgroups, networks=self._networks, without=self._without,
         )  # fmt: skip
+
+    def _no_internet(self) -> str:
+        """A sentence why sandboxes cannot have the public internet; empty if they can."""
+        if self._networks is None or self._networks.router is not None:
+            return ""
+        return self._networks.why_no_internet()
 
     def _listen(self) -> socket.socket:
         path = os.fsencode(self.runtime / SOCKET)

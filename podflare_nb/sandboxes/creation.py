@@ -6,7 +6,7 @@ Nothing is capped silently: what is over a bound is refused with the bound named
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..errors import InvalidArgumentError, NotFoundError
+from ..errors import InvalidArgumentError, NoCapacityError, NotFoundError
 from ..protocol.egress import Egress
 from ..provisioning.kernelspec import TemplateSpec
 from ..provisioning.limits import Limits
@@ -49,7 +49,8 @@ class CreatePlan:
 
 
 def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
-    """Make the plan. Raises NotFoundError for an unknown template, InvalidArgumentError for what cannot be had."""
+    """Make the plan. Raises NotFoundError for an unknown template, InvalidArgumentError for what cannot be had, and
+    NoCapacityError for what this machine cannot give."""
     if spec.persistent:
         raise InvalidArgumentError(
             "persistent sandboxes are not available in this version: files end with the sandbox. "
@@ -73,12 +74,14 @@ def plan(spec: CreateSpec, settings: SandboxSettings) -> CreatePlan:
 
 
 def check_egress(egress: Egress, network: NetworkSettings) -> None:
-    """Refuse a policy that cannot be had. Raises InvalidArgumentError."""
+    """Refuse a policy that cannot be had. Raises InvalidArgumentError, or NoCapacityError where it is the machine."""
     if not network.isolated and egress.mode != "internet":
         raise InvalidArgumentError(
             "egress cannot be limited here: the service runs without isolation (--isolation none), and code has the "
             "host's own network."
         )
+    if egress.mode == "internet" and network.no_internet:
+        raise NoCapacityError(f'{network.no_internet} Ask for egress by name, as in {{"allow": ["pypi.org"]}}.')
     if (rule := network.reach.refused_rule(egress)) is not None:
         raise InvalidArgumentError(
             f"egress.allow has '{rule}', which is no public address. Private ranges can be named only where the "

@@ -73,5 +73,5 @@ class NetworkLog:
             port=port if isinstance(port, int) else None,
             sent=int(record.get("sent") or 0),
             received=int(record.get("received") or 0),
-            reason=None if reason is None else str(reason)[:MAX_CHARACTERS],
+            reason=str(reason)[:MAX_CHARACTERS] if reason else None,
         )

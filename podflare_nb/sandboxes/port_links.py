@@ -16,6 +16,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 
 from ..errors import ForbiddenError, GoneError
 from .cookie_jar import CookieJar
@@ -69,7 +70,7 @@ class PortLinks:
 
     def make(self, port: int, seconds: int) -> tuple[str, int]:
         """A link's token, and when it ends."""
-        ends_at = int(self.clock()) + seconds
+        ends_at = ceil(self.clock()) + seconds
         signed = SIGNED.pack(port, ends_at, self._generations.get(port, 0))
         return urlsafe_b64encode(signed + self._code(signed)).rstrip(b"=").decode(), ends_at
 

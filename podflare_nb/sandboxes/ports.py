@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..errors import NoAnswerError, NoCapacityError, UnreachableError
+from ..errors import NoAnswerError, NoCapacityError, NotFoundError, UnreachableError
 from ..provisioning.handle import KernelHandle
 from ..provisioning.listening import Listener
 from .port_links import Pass, PortLinks
@@ -52,7 +52,7 @@ class Ports:
         return list(best.values())
 
     async def connect(self, port: int) -> socket.socket:
-        """A connection to what listens. Raises UnreachableError, NoAnswerError, and what ``handle.dial`` raises."""
+        """A connection to what listens. Raises UnreachableError, NoAnswerError, NoCapacityError, ConflictError."""
         sock = await self._connect(socket.AF_INET, "127.0.0.1", port)
         if sock is not None:
             return sock
@@ -72,7 +72,10 @@ class Ports:
 
     async def _connect(self, family: socket.AddressFamily, address: str, port: int) -> socket.socket | None:
         """None if nothing listens."""
-        sock = await self._handle().dial(family)
+        try:
+            sock = await self._handle().dial(family)
+        except NotFoundError:
+            raise NoCapacityError("The sandbox's kernel is just being replaced. Try again.", retry_after=1) from None
         sock.settimeout(0)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):

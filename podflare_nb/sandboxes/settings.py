@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..protocol.egress import INTERNET, Egress
+from ..protocol.egress import INTERNET, OFF, Egress
 from ..provisioning.kernelspec import TemplateSpec
 from ..provisioning.network.addresses import Reach
 from .outputs import OutputLimits
@@ -24,11 +24,18 @@ class ExecutionSettings:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """``default``: of sandboxes whose template says nothing; ``isolated``: whether they have networks of their own."""
+    """``default``: of sandboxes whose template says nothing; ``isolated``: whether they have networks of their own;
+    ``no_internet``: a sentence why this machine cannot give them the public internet, empty if it can."""
 
     default: Egress = INTERNET
     reach: Reach = field(default_factory=Reach)
     isolated: bool = True
+    no_internet: str = ""
+
+    def of(self, template: TemplateSpec) -> Egress:
+        """What a sandbox of this template gets that asks for nothing."""
+        egress = template.network or self.default
+        return OFF if egress.mode == "internet" and self.no_internet else egress
 
 
 @dataclass(frozen=True, slots=True)

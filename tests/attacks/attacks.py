@@ -186,6 +186,23 @@ verdict(result == 0, result)
            ON_THE_HOST),
 ]  # fmt: skip
 
+NETWORKS = [
+    Attack("an abstract socket of another sandbox",
+           "sock = socket.socket(socket.AF_UNIX)\nresult = attempt(sock.connect, '\\0podflare-attack')\n"
+           "verdict(result is None, result)\n",
+           ("net",),
+           "import socket; s = socket.socket(socket.AF_UNIX); s.bind('\\0podflare-attack'); s.listen()"),
+    Attack("a port of another sandbox",
+           "result = attempt(socket.socket().connect, ('127.0.0.1', {port}))\nverdict(result is None, result)\n",
+           ("net",),
+           "import socket; t = socket.socket(); t.bind(('127.0.0.1', {port})); t.listen()"),
+    Attack("a port of the host",
+           "results = [attempt(socket.socket().connect, (address, {host_port})) for address in {host_addresses}]\n"
+           "verdict(None in results, results)\n",
+           ("net",)),
+]  # fmt: skip
+"""These hold whatever a sandbox may reach; the others of the network where it may reach nothing."""
+
 OTHER_TENANTS = [
     Attack(
         "processes of the host and of other sandboxes",
@@ -201,24 +218,26 @@ verdict(any(reached), reached)
     Attack("more processes than its own",
            "pids = [int(name) for name in os.listdir('/proc') if name.isdigit()]\nverdict(len(pids) > 4, pids)\n",
            ON_THE_HOST),
-    Attack("an abstract socket of another sandbox",
-           "sock = socket.socket(socket.AF_UNIX)\nresult = attempt(sock.connect, '\\0podflare-attack')\n"
-           "verdict(result is None, result)\n",
-           ("net",),
-           "import socket; s = socket.socket(socket.AF_UNIX); s.bind('\\0podflare-attack'); s.listen()"),
-    Attack("a port of another sandbox",
-           "result = attempt(socket.socket().connect, ('127.0.0.1', {port}))\nverdict(result is None, result)\n",
-           ("net",),
-           "import socket; t = socket.socket(); t.bind(('127.0.0.1', {port})); t.listen()"),
-    Attack("a port of the host",
-           "results = [attempt(socket.socket().connect, (address, {host_port})) for address in {host_addresses}]\n"
-           "verdict(None in results, results)\n",
-           ("net",)),
+    *NETWORKS,
     Attack("any way out",
            "names = [name for _, name in socket.if_nameindex()]\n"
            "routes = open('/proc/net/route').read().splitlines()[1:]\n"
            "verdict(names != ['lo'] or routes, [names, routes])\n",
            ("net",)),
+    Attack(
+        "a name",
+        """
+query = struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"\\x09localhost\\0" + struct.pack(">2H", 1, 1)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(20)
+    sock.connect(("127.0.0.53", 53))
+    sock.send(query)
+    answer = attempt(sock.recv, 2000)
+flags, _, addresses = struct.unpack(">3H", answer[2:8]) if isinstance(answer, bytes) else (0, 0, 0)
+verdict(addresses, [flags & 15, addresses] if isinstance(answer, bytes) else answer)
+""",
+        ("net",),
+    ),
     Attack("System V memory of another sandbox",
            "result = libc.shmget(0x706F6466, 0, 0)\nverdict(result >= 0, result)\n",
            ("ipc",),

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +16,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from podflare_nb.protocol.egress import INTERNET, OFF
 from podflare_nb.provisioning.client import Supervisor
 from podflare_nb.provisioning.limits import Limits
+from podflare_nb.provisioning.network.config import NetworkConfig
 
 from ..provisioning.conftest import KernelClient, new_directories, templates
-from .attacks import DISK, KERNEL_SURFACE, MEMORY, ON_THE_HOST, OTHER_TENANTS, PRELUDE, RESOURCES, SECRETS
+from .attacks import DISK, KERNEL_SURFACE, MEMORY, NETWORKS, ON_THE_HOST, OTHER_TENANTS, PRELUDE, RESOURCES, SECRETS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(os.geteuid() != 0, reason="jails need root"),
+    pytest.mark.usefixtures("name_server"),
 ]
 ALL = [*KERNEL_SURFACE, *OTHER_TENANTS, *SECRETS, *RESOURCES]
 LIMITS = Limits(memory_mib=256, pids=60, disk_mib=64, inodes=4000)
@@ -32,14 +37,17 @@ SECONDS = 60
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def supervisors():
-    """One supervisor for each set of layers left out, started when it is first asked for."""
+    """One supervisor for each set of layers left out, started when it is first asked for. Its sandboxes reach nothing
+    unless they ask."""
     running, directories = {}, []
 
     async def get(without=()):
         if without not in running:
             ours = new_directories()
             directories.extend(ours.values())
-            running[without] = await Supervisor.start(templates(), without=without, **ours)
+            running[without] = await Supervisor.start(
+                templates(), without=without, network=NetworkConfig(egress=OFF), **ours
+            )
         return running[without]
 
     os.environ["PODFLARE_NB_ATTACK_MARKER"] = MARKER
@@ -65,8 +73,8 @@ def free_port():
 
 
 @asynccontextmanager
-async def sandbox(supervisor, limits=LIMITS):
-    kernel = await supervisor.acquire("python-minimal", limits=limits)
+async def sandbox(supervisor, limits=LIMITS, egress=None):
+    kernel = await supervisor.acquire("python-minimal", limits=limits, egress=egress)
     client = KernelClient(kernel)
     try:
         yield kernel, client
@@ -92,14 +100,14 @@ def told(source, facts):
     return source
 
 
-async def answer(supervisor, attack, facts):
+async def answer(supervisor, attack, facts, egress=None):
     async with AsyncExitStack() as stack:
         if attack.prepares:
-            neighbour, client = await stack.enter_async_context(sandbox(supervisor))
+            neighbour, client = await stack.enter_async_context(sandbox(supervisor, egress=egress))
             facts = {**facts, "neighbour_pid": neighbour.pid}
             prepared = await client.run(told(attack.prepares, facts))
             assert prepared.error is None, prepared
-        _, client = await stack.enter_async_context(sandbox(supervisor))
+        _, client = await stack.enter_async_context(sandbox(supervisor, egress=egress))
         outcome = await client.run(PRELUDE + told(attack.source, facts), SECONDS)
         assert outcome.error is None, outcome
         return outcome.text
@@ -120,6 +128,32 @@ def answer_on_the_host(attack, facts):
 
 
 @pytest.fixture(scope="module")
+def name_server():
+    """One of the host that knows every name. Where the host has another at that address, that knows the one here."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(("127.0.0.53", 53))
+        except OSError:
+            yield
+            return
+        thread = threading.Thread(target=answer_every_query, args=[sock])
+        thread.start()
+        yield
+        sock.sendto(b"", sock.getsockname())
+        thread.join(SECONDS)
+
+
+def answer_every_query(sock):
+    """With an address, until an empty datagram comes."""
+    while True:
+        query, asker = sock.recvfrom(2000)
+        if not query:
+            return
+        answer = query[:2] + struct.pack(">5H", 0x8180, 1, 1, 0, 0) + query[12:]
+        sock.sendto(answer + struct.pack(">HHHIH", 0xC00C, 1, 1, 0, 4) + bytes([127, 0, 0, 1]), asker)
+
+
+@pytest.fixture(scope="module")
 def facts(host_port, free_port):
     return {"host_port": host_port, "port": free_port, "host_addresses": addresses_of_this_host(), "marker": MARKER}
 
@@ -127,6 +161,15 @@ def facts(host_port, free_port):
 @pytest.mark.parametrize("attack", ALL, ids=str)
 async def test_the_jail_holds_against(supervisors, attack, facts):
     text = await answer(await supervisors(), attack, facts)
+    assert text.startswith("HELD"), text
+
+
+@pytest.mark.parametrize("attack", NETWORKS, ids=str)
+async def test_the_jail_holds_with_the_internet_against(supervisors, attack, facts):
+    supervisor = await supervisors()
+    if supervisor.no_internet:
+        pytest.skip(supervisor.no_internet)
+    text = await answer(supervisor, attack, facts, INTERNET)
     assert text.startswith("HELD"), text
 
 

@@ -11,8 +11,15 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 
 from podflare_nb.errors import NotFoundError
-from podflare_nb.protocol.egress import OFF
-from podflare_nb.sandboxes.execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Output
+from podflare_nb.protocol.egress import OFF, Egress
+from podflare_nb.sandboxes.execution import (
+    Execution,
+    ExecutionObserver,
+    ExecutionRequest,
+    ExecutionResult,
+    Notice,
+    Output,
+)
 
 OUTPUTS = ("stream", "display_data", "execute_result", "error", "update_display_data", "clear_output")
 
@@ -46,13 +53,15 @@ class StandInFiles:
 class StandInSandbox:
     id = "sbx_" + "0" * 32
     tenant_id = "tenant"
-    egress = OFF
 
     def __init__(self, kernel: KernelManager, root: Path, observer: ExecutionObserver) -> None:
+        self.egress: Egress = OFF
         self.files = StandInFiles(root)
         self.requests: list[ExecutionRequest] = []
         self.interrupts = 0
         self.ended_turns: list[str] = []
+        self.refusals: list[Notice] = []
+        """Connections that are refused while each execution runs."""
         self._kernel = kernel
         self._observer = observer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +104,8 @@ class StandInSandbox:
             self._observer.execution_output(execution.cell_id, output)
             execution.put(0, output)
 
+        for refusal in self.refusals:
+            execution.refused_connection(refusal)
         reply = await self._read(self._client.execute(execution.source, stop_on_error=False), tell)
         status = "ok" if reply["status"] == "ok" else "error"
         if reply.get("ename") == "KeyboardInterrupt":

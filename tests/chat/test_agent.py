@@ -4,6 +4,8 @@ import json
 import pytest
 from chat_harness import BOUND, everything, until
 
+from podflare_nb.protocol.egress import INTERNET, OFF, Egress
+from podflare_nb.sandboxes.execution import Notice
 from tests.provider_servers import Call, ProviderServer, Reply, calls, runs, says
 
 MODELS = {
@@ -280,6 +282,32 @@ async def test_files_are_written_as_a_cell_and_read_and_listed_beside_the_notebo
     assert "there is no file absent.txt" in told[4]
     assert "no network" in told[5]
     assert [kind for kind, _ in await chat.sources()] == ["markdown", "code", "markdown"]
+
+
+async def test_a_model_is_told_what_its_sandbox_may_reach(make_chat, provider: ProviderServer, model):
+    chat = make_chat(provider.env(model))
+    for egress in (OFF, INTERNET, Egress.from_json({"allow": ["files.example.org"]})):
+        chat.sandbox.egress = egress
+        provider.will(says("ok"))
+        assert ending(await chat.send("hello", model=MODELS[model]))["status"] == "ok"
+    off, internet, rules = [json.dumps(request) for request in provider.requests]
+    assert "Nothing can be downloaded" in off
+    assert "public internet can be reached" in internet
+    assert "Only this can be reached: files.example.org." in rules
+
+
+async def test_a_refused_connection_is_told_to_the_person_and_to_the_model_and_not_as_output(
+    make_chat, provider: ProviderServer, model
+):
+    chat = make_chat(provider.env(model))
+    chat.sandbox.refusals = [Notice("network_refused", "elsewhere.example.net:80 is not allowed.")]
+    provider.will(runs("print('tried')"), says("ok"))
+    events = await chat.send("go", model=MODELS[model])
+    [notice] = [event.data for event in events if event.type == "notice"]
+    assert (notice["code"], notice["message"]) == ("network_refused", "elsewhere.example.net:80 is not allowed.")
+    assert notice["cell_id"] == next(event.data["cell_id"] for event in events if event.type == "cell-output")
+    assert "elsewhere.example.net:80 is not allowed." in json.dumps(provider.requests[1])
+    assert "elsewhere" not in json.dumps(await chat.cells())
 
 
 async def test_two_calls_in_one_answer_run_one_after_the_other(make_chat, provider: ProviderServer, model):

@@ -87,6 +87,7 @@ class Sandbox:
     forked_at_turn: str | None = None
     merged_into: str | None = None
     checkpoints: int = 0
+    egress: Any = True
 
     @property
     def forked_from(self) -> dict[str, Any] | None:
@@ -123,6 +124,7 @@ class Sandbox:
             "template": self.template, "created_at": STAMP, "expires_at": STAMP, "last_active_at": STAMP,
             "labels": {}, "limits": {}, "end": self.end, "title": self.turns[0].message if self.turns else None,
             "forked_from": self.forked_from, "merged_into": self.merged_into, "checkpoints": self.checkpoints,
+            "egress": self.egress,
         }  # fmt: skip
 
     def notebook(self) -> dict[str, Any]:
@@ -323,11 +325,20 @@ class Sandboxes(Handler):
         asked = json.loads(self.request.body)
         sandbox = self.service.add(asked.get("template", "python-datasci"))
         sandbox.checkpoints = asked.get("checkpoints", 0)
+        sandbox.egress = asked.get("egress", True)
         self.write(sandbox.info())
 
 
 class OneSandbox(Handler):
     def get(self, sandbox_id: str) -> None:
+        self.write(self.sandbox(sandbox_id).info())
+
+    def patch(self, sandbox_id: str) -> None:
+        egress = json.loads(self.request.body)["egress"]
+        if egress == {"allow": ["two words"]}:
+            self.refuse(400, "invalid_argument", "egress.allow has 'two words', which is no host name.")
+            return
+        self.sandbox(sandbox_id).egress = egress
         self.write(self.sandbox(sandbox_id).info())
 
     def delete(self, sandbox_id: str) -> None:

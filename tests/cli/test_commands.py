@@ -1,9 +1,13 @@
+import errno
 import json
+import os
 import subprocess
 
 import pytest
 
 from podflare_nb import __version__, cli
+from podflare_nb.cli import tables
+from podflare_nb.provisioning import internet
 
 from ..conftest import Service, command
 
@@ -77,6 +81,38 @@ def test_branches_are_listed_below_their_parent(service):
     call(service, "sandboxes", "close", parent, child)
 
 
+def kept_sandbox(service: Service, text: str) -> str:
+    """Made by a conversation, and left open."""
+    options = ["--template", "python-minimal", "--egress", "Files.Example.org", "--keep"]
+    return call(service, "chat", *options, text=f"{text}/quit\n").split()[-1]
+
+
+def test_what_a_sandbox_reaches_is_shown_and_changed(service):
+    name = kept_sandbox(service, "")
+    assert "It may reach files.example.org.\n" in call(service, "sandboxes", "network", name)
+    changed = call(service, "sandboxes", "network", name, "--egress", "a.example:443, *.b.example", "--json")
+    assert json.loads(changed)["egress"] == {"allow": ["a.example:443", "*.b.example"]}
+    assert "It may reach nothing." in call(service, "sandboxes", "network", name, "--egress", "false")
+    assert "'two words'" in call(service, "sandboxes", "network", name, "--egress", "two words", code=1)
+    call(service, "sandboxes", "close", name)
+
+
+def test_a_refused_connection_is_listed_with_its_reason(service):
+    ask = "import urllib.request as r\ntry: r.urlopen('http://elsewhere.example.net/')\nexcept OSError: pass"
+    name = kept_sandbox(service, f"```python\n{ask}\n```\n")
+    told = (call(service, "sandboxes", "network", name) for _ in range(20))
+    lines = (line for text in told for line in text.splitlines())
+    line = next(line for line in lines if "elsewhere.example.net" in line)  # told in batches
+    assert "refused" in line
+    assert "files.example.org" in line
+    call(service, "sandboxes", "close", name)
+
+
+def test_a_table_does_not_steer_the_terminal(capsys):
+    tables.show([{"host": "a\x1b]0;title\x07\nb"}], as_json=False, empty="")
+    assert not set(capsys.readouterr().out) & {"\x1b", "\x07"}
+
+
 def test_sandboxes_are_listed_exported_and_closed(service, tmp_path):
     call(service, "chat", "--template", "python-minimal", "--keep", "-m", "print('kept')")
     listed = json.loads(call(service, "sandboxes", "list", "--json"))
@@ -119,6 +155,23 @@ def test_doctor_names_every_layer(capsys):
     assert "seccomp" in shown
     assert cli.run(["doctor", "--json"]) == 0
     assert all(layer["available"] for layer in json.loads(capsys.readouterr().out))
+
+
+def test_doctor_says_why_there_is_no_internet_for_sandboxes_and_that_the_service_starts_without(capsys, monkeypatch):
+    monkeypatch.setattr(internet, "Router", without_veth)
+    assert cli.run(["doctor"]) == 0
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if " router " in line)
+    assert "NO" in line
+    assert "Operation not supported" in line
+    assert "modprobe veth" in out
+    assert cli.run(["doctor", "--json"]) == 0
+    last = json.loads(capsys.readouterr().out)[-1]
+    assert (last["name"], last["available"], last["required"]) == ("router", False, False)
+
+
+def without_veth(*_):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["chat", "--nothing"], ["sandboxes", "close"], ["export"]])

@@ -3,6 +3,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 
 import httpx
 import pytest
@@ -43,7 +44,7 @@ def test_a_taken_port_is_named(tmp_path):
         (["--prot", "1"], ["--prot"]),
         (["--host", "203.0.113.1"], ["203.0.113.1"]),
         (["--host", "no such host"], ["no such host"]),
-        (["--template-dir", "/nonexistent"], ["/nonexistent", "kernel.json"]),
+        (["--template-dir", "/proc/nonexistent"], ["/proc/nonexistent", "kernel.json"]),
         (["--api-key", "short"], ["5 characters"]),
         (["--api-key", "has spaces and is long"], ["letters, digits"]),
         (["surplus"], ["surplus"]),
@@ -64,6 +65,16 @@ def test_a_directory_for_sockets_that_cannot_be_is_refused_at_once_and_nothing_i
     assert runtime_dir in message
     assert "PODFLARE_NB_RUNTIME_DIR" in message
     shutil.rmtree("/tmp/" + "x" * 120, ignore_errors=True)
+
+
+@pytest.mark.parametrize(("first", "loaded"), [("pass", "True"), ("serve._load_no_grammar_of_iris()", "False")])
+def test_a_start_compiles_no_grammar_for_a_check_that_nobody_uses(first, loaded):
+    """The control shows that Jupyter's server does, left alone: when it no longer does, the step can go."""
+    code = f"import sys; from podflare_nb.cli import serve; {first}; import jupyter_server.serverapp"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('lark' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == loaded
 
 
 def test_a_second_service_on_the_same_data_is_refused_with_the_first_ones_process(service):

@@ -88,6 +88,7 @@ class StandInService:
         self.terminals = ScriptedTerminals()
         self.fork_answer = {"children": CHILD_IDS, "warnings": [], "failures": []}
         self.difference = DIFFERENCE
+        self.egress = False
         self.client_left = threading.Event()
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="stand-in")
@@ -205,6 +206,7 @@ class Handler(RequestHandler):
             "pty": partial(answer_terminals, self),
             "branches": self.branches,
             "merge_into": self.merge,
+            "network": self.network,
         }
         if name.startswith("notebook"):
             self.finish({"cells": [], "asked": name})
@@ -213,7 +215,15 @@ class Handler(RequestHandler):
         elif self.request.method == "DELETE":
             self.set_status(204)
         else:
-            self.finish(INFO)
+            if self.request.method == "PATCH":
+                self.service.egress = json.loads(self.request.body).get("egress", self.service.egress)
+            self.finish(INFO | {"egress": self.service.egress})
+
+    async def network(self, _):
+        refused = {"verdict": "refused", "protocol": "http", "host": "169.254.169.254", "port": 80, "sent": 0}
+        told = {"at": "2026-01-01T00:00:00Z", "received": 0, "reason": "169.254.169.254 is no public address."}
+        counts = {"sent_bytes": 10, "received_bytes": 20, "allowed": 0, "refused": 1}
+        self.finish({"egress": self.service.egress, **counts, "connections": [refused | told]})
 
     async def sandboxes(self, rest):
         if rest.endswith(ENDED_ID):

@@ -137,9 +137,8 @@ def test_its_failed_upload_and_download_are_errors_with_the_traceback(published)
 
 def test_what_this_version_does_not_offer_is_refused_and_not_ignored(service):
     client = podflare.Client(host=service.url, api_key=service.key)
-    for wanted in ({"persistent": True}, {"egress": True}):
-        with pytest.raises(httpx.HTTPStatusError, match="400"):
-            podflare.Sandbox(client=client, **wanted)
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        podflare.Sandbox(client=client, persistent=True)
     with pytest.raises(httpx.HTTPStatusError, match="404"):
         podflare.Sandbox.resume("spc_unknown", client=client)
     with pytest.raises(httpx.HTTPStatusError, match="404"):

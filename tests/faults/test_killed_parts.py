@@ -8,6 +8,7 @@ import pytest
 
 from podflare_nb.provisioning.pool import SPARE_JAILS
 
+from ..conftest import LOG
 from .caller import SECONDS, Caller
 from .services import running
 from .traces import (
@@ -145,6 +146,7 @@ def test_a_killed_template_is_started_again_and_its_kernels_live_on(service, cal
         assert kernel_template(service).pid != template.pid
         assert caller.http.post(f"/v1/sandboxes/{before}/interrupt", json={}).status_code == 202
         assert going_on.rest()[-1]["status"] == "interrupted"
+    assert "could not be built" not in (service.data_dir / LOG).read_text()
 
 
 def test_a_kernel_of_a_template_that_was_killed_is_replaced_when_it_dies(service, caller):

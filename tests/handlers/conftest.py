@@ -25,6 +25,13 @@ def new_key(service: Service, tenant: str, *options: str) -> str:
     return made.stdout.strip()
 
 
+def revoke_last_key(service: Service) -> None:
+    directory = ("--data-dir", str(service.data_dir))
+    listed = subprocess.run(command("keys", "list", *directory), check=True, capture_output=True, text=True)
+    key_id = listed.stdout.splitlines()[-1].split()[0]
+    subprocess.run(command("keys", "revoke", key_id, *directory), check=True, capture_output=True)
+
+
 def events(response: httpx.Response) -> list[dict]:
     assert response.status_code == 200, response.text
     return [json.loads(line) for line in response.text.splitlines()]

@@ -1,5 +1,4 @@
 import re
-import subprocess
 
 import httpx
 import pytest
@@ -7,8 +6,7 @@ import pytest
 from podflare_nb.handlers.routes import ROUTES
 from podflare_nb.handlers.statuses import STATUS_OF_CODE
 
-from ..conftest import command
-from .conftest import assert_refused, client_of, new_key
+from .conftest import assert_refused, client_of, new_key, revoke_last_key
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PUBLIC = {r"/podflare/v1/healthz", r"/podflare/static/(.*)"}
@@ -19,7 +17,8 @@ SANDBOX_ROUTES = [route[0] for route in ROUTES if route[0].startswith(r"/podflar
 
 def path_of(pattern: str, sandbox: str = ID) -> str:
     """A path that the route's pattern matches."""
-    path = pattern.replace(r"([^/]+)", sandbox, 1).replace(r"([^/]+)", "turn_1")
+    path = pattern.replace("/ports/([^/]+)", "/ports/8000").replace("(?:/.*)?", "/a.txt")
+    path = path.replace(r"([^/]+)", sandbox, 1).replace(r"([^/]+)", "turn_1")
     path = path.replace(r"(?:/(.*))?", "/a.txt").replace(r"(\.ipynb)?", ".ipynb").replace(r"\.(html|md|py)", ".md")
     path = path.replace("(.*)", "page.js").replace(".*", "nothing").replace("/?", "")
     assert re.fullmatch(pattern, path)
@@ -99,19 +98,9 @@ def test_a_revoked_key_is_refused_at_once_and_its_login_with_it(service, nobody)
     with client_of(service, None) as browser:
         assert browser.get("", params={"token": key}).status_code == 302
         assert browser.get("/v1/templates").status_code == 200
-        key_id = _id_of_last_key(service)
-        subprocess.run(
-            command("keys", "revoke", key_id, "--data-dir", str(service.data_dir)), check=True, capture_output=True
-        )
+        revoke_last_key(service)
         assert browser.get("/v1/templates").status_code == 401
     assert nobody.get("/v1/templates", headers={"Authorization": f"Bearer {key}"}).status_code == 401
-
-
-def _id_of_last_key(service) -> str:
-    listed = subprocess.run(
-        command("keys", "list", "--data-dir", str(service.data_dir)), check=True, capture_output=True, text=True
-    )
-    return listed.stdout.splitlines()[-1].split()[0]
 
 
 @pytest.fixture

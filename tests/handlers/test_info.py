@@ -15,7 +15,15 @@ def test_capabilities_tell_version_isolation_layers_and_models(http):
     assert {"python-minimal", "python-datasci"} <= set(told["templates"])
     assert told["default_template"] == "python-datasci"
     assert "direct" in [model["name"] for model in told["models"]["available"]]
-    assert told["features"] == {"fork": True, "egress": False, "pty": True}
+    assert told["features"] == {"fork": True, "egress": told["network"]["internet"], "pty": True}
+
+
+def test_capabilities_tell_what_sandboxes_may_reach_or_a_sentence_why_not(http, sandbox):
+    network = http.get("/v1/capabilities").json()["network"]
+    assert network["internet"] == (network["reason"] is None)
+    assert network["default"] == network["internet"], "the operator's default is the internet, where it can be had"
+    assert network["private"] == []
+    assert http.get(f"/v1/sandboxes/{sandbox}").json()["egress"] == network["default"]
 
 
 def test_templates_are_listed_with_their_limits_and_state(http):

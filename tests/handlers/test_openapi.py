@@ -19,7 +19,7 @@ from podflare_nb.protocol.operations import OPERATIONS, REFUSALS
 from podflare_nb.protocol.states import ErrorCode
 
 ROOT = Path(__file__).parents[2]
-PROXY = r"/podflare/sandboxes/[^/]+/ports/[^/]+(?:/.*)?"
+PROXY = r"/podflare/sandboxes/([^/]+)/ports/([^/]+)(?:/.*)?"
 NOT_OF_THE_API = {r"/podflare/?", r"/podflare/static/(.*)", r"/podflare/mcp", PROXY, r"/podflare/.*"}
 """The page, its assets, MCP (which describes itself), what sandboxes serve, and whatever there is not."""
 NOT_IN_THE_DOCUMENT = {"unreachable", "no_answer"}

@@ -25,8 +25,8 @@ DOCUMENT = document("test")
 ENDING = {"closeSandbox", "mergeInto", "rewind", "fork"}
 """Calls that get a sandbox of their own, or make more."""
 MAY_REFUSE = {
-    "createSandbox": "egress and persistent are not to be had; times and sizes depend on the template",
-    "updateSandbox": "an empty change; a lifetime that is over",
+    "createSandbox": "persistent is not to be had; an egress rule is no host; times and sizes depend on the template",
+    "updateSandbox": "an empty change; a lifetime that is over; an egress rule is no host",
     "listSandboxes": "a cursor that no list gave",
     "chat": "a model that is not there; a message of white space",
     "followTurn": "a seq that the turn has not reached; a form that cannot be taken up",
@@ -68,6 +68,7 @@ class World:
             "pty_id": json.loads(terminal.text.splitlines()[0])["session_id"],
             "winner_id": self.sandbox,
             "path": "a.txt",
+            "port": 8000,
         }
 
     def new(self) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import repeat
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -106,8 +107,11 @@ def test_a_gibibyte_goes_up_and_down_within_bounded_memory(served: Served, servi
 
 
 def memory(service: Service, which: str = "VmRSS") -> int:
-    with open(f"/proc/{service.process.pid}/status") as status:
-        return int(next(line for line in status if line.startswith(which)).split()[1])
+    """In KiB. The highest (VmHWM) counts from the last call on."""
+    process = Path(f"/proc/{service.process.pid}")
+    lines = (process / "status").read_text().splitlines()
+    (process / "clear_refs").write_text("5")
+    return int(next(line for line in lines if line.startswith(which)).split()[1])
 
 
 def test_a_program_that_answers_while_it_reads_does_not_block(served: Served):
@@ -189,7 +193,7 @@ def test_an_answer_cannot_smuggle_another_one_behind_it(served: Served):
 @pytest.mark.parametrize(
     "smuggled",
     [
-        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n\r\n",
         b"Content-Length: 4\r\nContent-Length: 9\r\n\r\nabcdefghi",
         b"Transfer-Encoding: xchunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
         b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n\r\n",
@@ -299,7 +303,7 @@ def test_a_websocket_that_a_program_refuses_is_refused(served: Served):
 
 
 def test_a_program_cannot_open_a_tunnel_that_was_not_agreed(served: Served):
-    lie = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+    lie = b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
     path = base64.urlsafe_b64encode(lie).decode()
     with pytest.raises(InvalidStatus) as refused, websocket(served, served.path(path, ANY_BYTES)):
         pass

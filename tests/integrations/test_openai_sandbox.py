@@ -155,7 +155,7 @@ async def test_what_a_podflare_sandbox_has_not_is_refused_with_a_sentence(sdk, s
         await session.read(Path("x"), user="bob")
     with pytest.raises(sandboxes.ExposedPortUnavailableError) as refused:
         await session.resolve_exposed_port(8000)
-    assert "no network" in refused.value.context["detail"]
+    assert "no address of its own" in refused.value.context["detail"]
     assert not session.supports_pty()
     for manifest, sentence in [
         (sandboxes.Manifest(root="/srv"), "root is /srv"),

@@ -273,6 +273,16 @@ async def test_a_made_sandbox_has_what_was_asked_for_and_is_gone_on_with(service
     async with connected(service) as client:
         made = await ran(client, "create_sandbox", ram_mib=512, idle_timeout_seconds=60)
         assert sandbox_of(await run(client, "1")) == made.structured_content["sandbox_id"]
+        assert made.structured_content["egress"] in {True, False}, "the operator's"
+        closed = await ran(client, "create_sandbox", egress=False)
+        assert closed.structured_content["egress"] is False
+        named = await ran(client, "create_sandbox", egress={"allow": ["Files.Example.org."]})
+        assert named.structured_content["egress"] == {"allow": ["files.example.org"]}
+        no_rule = await client.call_tool("create_sandbox", {"egress": {"allow": ["two words"]}})
+        no_policy = await client.call_tool("create_sandbox", {"egress": "none"})
         too_much = await client.call_tool("create_sandbox", {"ram_mib": 1})
+    assert no_rule.is_error
+    assert "two words" in text_of(no_rule)
+    assert "egress is a string, not a boolean or an object" in text_of(no_policy)
     assert too_much.is_error
     assert "ram_mib" in text_of(too_much)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podflare_nb.errors import ConflictError, NoCapacityError, NotFoundError
-from podflare_nb.provisioning.handle import Fork, ForkWarning, Usage
+from podflare_nb.protocol.egress import OFF, Egress
+from podflare_nb.provisioning.handle import FamilyNetwork, Fork, ForkWarning, Usage
 from podflare_nb.provisioning.kernel_exit import KernelExit, classify
 from podflare_nb.provisioning.limits import Limits
 from podflare_nb.provisioning.listening import Listener
@@ -110,6 +111,7 @@ class PlainHandle:
     def __init__(self, plain: Plain, limits: Limits, kernels: "PlainKernels", family: str | None = None) -> None:
         self.plain, self.kernels = plain, kernels
         self.family = family or secrets.token_hex(8)
+        self.network = kernels.networks.setdefault(self.family, FamilyNetwork(OFF))
         self.limits = limits
         self.kernel_id = secrets.token_hex(8)
         self.connection_info = plain.info
@@ -157,9 +159,7 @@ class PlainHandle:
         return [Listener(port, "127.0.0.1", "a process") for port in sorted(self.ports)]
 
     async def dial(self, family) -> socket.socket:
-        sock = socket.socket(family)
-        sock.setblocking(False)
-        return sock
+        return socket.socket(family)
 
     async def state(self) -> tuple[bytes, Path]:
         """Its variables, and a copy of its workspace."""
@@ -178,6 +178,11 @@ class PlainHandle:
 
     async def usage(self) -> Usage:
         return Usage(pids=1)
+
+    async def set_egress(self, egress: Egress) -> None:
+        if self.kernels.refuse:
+            raise NoCapacityError("There is no network.")
+        self.network.egress = egress
 
     def release(self) -> None:
         if self.workspace_fd >= 0:
@@ -209,12 +214,16 @@ class PlainKernels:
     forking: asyncio.Event | None = None
     """If there is one, a fork waits for it."""
     changes: Changes = field(default_factory=Changes)
+    networks: dict[str, FamilyNetwork] = field(default_factory=dict)
+    """By family."""
 
-    async def acquire(self, template, *, limits=None, env=None) -> PlainHandle:
+    async def acquire(self, template, *, limits=None, env=None, egress=None) -> PlainHandle:
         del template, env
         if self.refuse:
             raise NoCapacityError("There are no kernels.")
-        return self._made(self.spares.take(), limits or Limits())
+        handle = self._made(self.spares.take(), limits or Limits())
+        handle.network.egress = egress or OFF
+        return handle
 
     async def replace(self, dead: PlainHandle) -> PlainHandle:
         if self.refuse:

@@ -149,7 +149,7 @@ async def test_a_working_sandbox_is_not_idle_but_ends_with_its_lifetime(house):
 
 
 async def test_an_update_changes_book_and_sandbox(house, sandbox):
-    house.manager.update(
+    await house.manager.update(
         TENANT, sandbox.id, timeout_seconds=100, idle_timeout_seconds=50, labels={"a": "b"}, title="Hello"
     )
     record = house.book.get(sandbox.id)
@@ -161,14 +161,14 @@ async def test_an_update_changes_book_and_sandbox(house, sandbox):
 
 
 async def test_a_shorter_time_ends_a_sandbox_sooner(house, sandbox):
-    house.manager.update(TENANT, sandbox.id, timeout_seconds=1)
+    await house.manager.update(TENANT, sandbox.id, timeout_seconds=1)
     await ended(house)
     assert reason(house, sandbox) == "lifetime"
 
 
 async def test_a_bad_update_changes_nothing(house, sandbox):
     with pytest.raises(InvalidArgumentError):
-        house.manager.update(TENANT, sandbox.id, labels={"a": "b"}, timeout_seconds=-1)
+        await house.manager.update(TENANT, sandbox.id, labels={"a": "b"}, timeout_seconds=-1)
     assert sandbox.labels == {}
 
 

@@ -131,7 +131,7 @@ def test_an_empty_project_installs_the_package_and_runs_its_page_of_the_document
     files = written(project, page)
     typed(nodejs, project, *files)
     printed = [run(nodejs.program, f"dist/{file.stem}.js", cwd=project, env=env) for file in files]
-    assert len(printed) == 6
+    assert len(printed) == 7
     for block, output in zip(page, printed, strict=True):
         promised = re.findall(r"^ *(?:if .*)?console\.log\(.*// (.+)$", block.source, re.MULTILINE)
         assert [line for line in promised if line not in output] == []

@@ -12,7 +12,9 @@ from podflare_nb.client._async.client import AsyncClient
 from podflare_nb.client._async.connection import AsyncConnection
 from podflare_nb.client._async.conversation import AsyncConversation
 from podflare_nb.client._async.files import AsyncFiles
+from podflare_nb.client._async.network import AsyncNetwork
 from podflare_nb.client._async.packages import AsyncPackages
+from podflare_nb.client._async.ports import AsyncPorts
 from podflare_nb.client._async.terminals import AsyncTerminals
 from podflare_nb.client._async.transcript import AsyncTranscript
 from podflare_nb.client.errors import GoneError, NotFoundError
@@ -24,20 +26,30 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from podflare_nb.client.networks import Egress
+
 SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
 class AsyncSandbox(
-    StartsWhenAwaited, AsyncPackages, AsyncConversation, AsyncTranscript, AsyncBranching, AsyncTerminals
+    StartsWhenAwaited,
+    AsyncPackages,
+    AsyncConversation,
+    AsyncTranscript,
+    AsyncBranching,
+    AsyncTerminals,
+    AsyncPorts,
+    AsyncNetwork,
 ):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
     ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
-    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``checkpoints``: after how many of
-    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key``, ``retries`` and ``client``: the
-    service, see AsyncClient. ``close`` ends it, and so does leaving ``async with``.
+    ``rootfs_gb``: its memory and disk; ``egress``: what it may reach, True (the public internet), False (nothing) or
+    ``{"allow": ["files.example.org", "*.example.com:443"]}``; ``labels`` and ``env``: strings by name; ``checkpoints``:
+    after how many of its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key``, ``retries`` and
+    ``client``: the service, see AsyncClient. ``close`` ends it, and so does leaving ``async with``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a field of the request
@@ -53,7 +65,7 @@ class AsyncSandbox(
         ram_mib: int | None = None,
         rootfs_gb: int | None = None,
         persistent: bool | None = None,
-        egress: bool | None = None,
+        egress: Egress | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         checkpoints: int | None = None,

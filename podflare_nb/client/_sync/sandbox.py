@@ -14,7 +14,9 @@ from podflare_nb.client._sync.client import Client
 from podflare_nb.client._sync.connection import Connection
 from podflare_nb.client._sync.conversation import Conversation
 from podflare_nb.client._sync.files import Files
+from podflare_nb.client._sync.network import Network
 from podflare_nb.client._sync.packages import Packages
+from podflare_nb.client._sync.ports import Ports
 from podflare_nb.client._sync.terminals import Terminals
 from podflare_nb.client._sync.transcript import Transcript
 from podflare_nb.client.errors import GoneError, NotFoundError
@@ -26,18 +28,30 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from podflare_nb.client.networks import Egress
+
 SandboxInfos = list[SandboxInfo]
 """What ``list`` gives; the class below has a method of that name."""
 
 
-class Sandbox(StartsAtOnce, Packages, Conversation, Transcript, Branching, Terminals):
+class Sandbox(
+    StartsAtOnce,
+    Packages,
+    Conversation,
+    Transcript,
+    Branching,
+    Terminals,
+    Ports,
+    Network,
+):
     """A notebook kernel of your own on the service: variables and files stay between calls.
 
     All arguments are optional; what is left out is the template's. ``template``: a name from ``templates()``;
     ``timeout_seconds``: its whole lifetime; ``idle_timeout_seconds``: how long it may be unused; ``ram_mib`` and
-    ``rootfs_gb``: its memory and disk; ``labels`` and ``env``: strings by name; ``checkpoints``: after how many of
-    its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key``, ``retries`` and ``client``: the
-    service, see Client. ``close`` ends it, and so does leaving ``with``.
+    ``rootfs_gb``: its memory and disk; ``egress``: what it may reach, True (the public internet), False (nothing) or
+    ``{"allow": ["files.example.org", "*.example.com:443"]}``; ``labels`` and ``env``: strings by name; ``checkpoints``:
+    after how many of its last turns its state is kept for ``rewind`` (0 to 100); ``host``, ``api_key``, ``retries`` and
+    ``client``: the service, see Client. ``close`` ends it, and so does leaving ``with``.
     """
 
     def __init__(  # noqa: PLR0913 - each is a field of the request
@@ -53,7 +67,7 @@ class Sandbox(StartsAtOnce, Packages, Conversation, Transcript, Branching, Termi
         ram_mib: int | None = None,
         rootfs_gb: int | None = None,
         persistent: bool | None = None,
-        egress: bool | None = None,
+        egress: Egress | None = None,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         checkpoints: int | None = None,

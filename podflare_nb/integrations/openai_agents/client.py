@@ -130,6 +130,7 @@ async def _make(
         idle_timeout_seconds=options.idle_timeout_seconds,
         ram_mib=options.ram_mib,
         rootfs_gb=options.rootfs_gb,
+        egress=options.egress,
         labels=options.labels,
         env=environment or None,
     )
@@ -138,7 +139,7 @@ async def _make(
 def _check(manifest: Manifest) -> None:
     wishes = {
         f"its root is {manifest.root}": manifest.root.rstrip("/") != WORKSPACE,
-        "it has mounts, and there is no network": bool(manifest.mount_targets()),
+        "it has mounts, and files come by the SDK or are downloaded": bool(manifest.mount_targets()),
         "it grants paths outside": bool(manifest.extra_path_grants),
         "it has users or groups, and there is one user, root": bool(manifest.users or manifest.groups),
     }

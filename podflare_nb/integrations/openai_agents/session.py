@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
     from .state import PodflareSandboxSessionState
 
+_NO_ADDRESS = (
+    "A port in a podflare sandbox has no address of its own: the service shows it to whoever has its key, and by links "
+    "that expire."
+)
 _PASSING = frozenset({"quota_exceeded", "no_capacity", "conflict", "unreachable"})
 """Codes of refusals after which the same call may succeed: nothing was done."""
 
@@ -179,7 +183,7 @@ class PodflareSandboxSession(BaseSandboxSession):
             port=port,
             exposed_ports=(),
             reason="not_supported",
-            context={"backend": "podflare", "detail": "A podflare sandbox has no network: no port leads into it."},
+            context={"backend": "podflare", "detail": _NO_ADDRESS},
             retryable=False,
         )
 

@@ -16,7 +16,7 @@ import select
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import IsolationError
@@ -38,12 +38,14 @@ KERNEL = "use a newer Linux (6.1 has all of it)"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer. ``detail``: a sentence on what was found; ``remedy``: what to do, empty if it is available."""
+    """One layer. ``detail``: a sentence on what was found; ``remedy``: what to do, empty if it is available;
+    ``required``: whether jails need it."""
 
     name: str
     available: bool
     detail: str
     remedy: str = ""
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ def probe() -> list[Layer]:
     with tempfile.TemporaryDirectory(prefix="podflare-nb-probe-") as directory:
         attempts = [(each, _Attempt(each, directory)) for each in _PROBES]
         return [attempt.layer(each) for each, attempt in attempts]
+
+
+def optional(name: str, attempt: Callable[[str], str | None], finds: str, remedy: str) -> Layer:
+    """Try something that jails can do without. ``attempt``: what a process of its own does, raising OSError if it
+    cannot be had; ``finds``: the usual sentence."""
+    each = _Probe(name, attempt, finds, remedy)
+    with tempfile.TemporaryDirectory(prefix="podflare-nb-probe-") as directory:
+        return replace(_Attempt(each, directory).layer(each), required=False)
 
 
 def require(layers: Sequence[Layer], isolation: str = "namespaces") -> None:

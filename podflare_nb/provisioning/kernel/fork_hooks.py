@@ -1,6 +1,6 @@
 """What was registered with ``os.register_at_fork``: called by us, one by one, so that none can hold up a fork.
 
-The interpreter calls such functions inside of ``os.fork`` itself, in every process that it makes. A live fork makes
+The interpreter calls such functions around a fork itself, in every process that it makes. A live fork makes
 n + 1 of them, and a function of the user's may hang or raise. So the interpreter's three lists are emptied for the
 moment of the fork, and each function is called exactly where it belongs, with a deadline: "before" and
 "after_in_parent" in the parent, "after_in_child" in each child: the libraries' at its birth, the user's when it wakes.
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import gc
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any
 
+from . import orphan_fork
 from .interrupts import Interrupts
 
 BUDGET_SECONDS = 2.0
 """For all functions of one kind together."""
 
-_fork = os.fork  # the user may put something else in its place
 _lists: dict[str, list[Callable[[], Any]]] = {}
 _of_libraries: set[int] = set()
 
@@ -40,15 +39,12 @@ def find() -> None:
 
 
 def fork() -> int:
-    """As os.fork, whatever that name means by now, and without calling what was registered."""
+    """As ``orphan_fork.fork``, and without calling what was registered."""
     kept = {kind: list(hooks) for kind, hooks in _lists.items()}
     try:
         for hooks in _lists.values():
             hooks.clear()
-        with warnings.catch_warnings():
-            # Since 3.12 Python warns of other threads. What they are is said better in the fork's own warnings.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return _fork()
+        return orphan_fork.fork()
     finally:
         for kind, hooks in _lists.items():
             hooks[:] = kept[kind]

@@ -1,15 +1,14 @@
 """Forks a live kernel: pause, warn, make sleeping children, go on. In the main thread, between two requests.
 
 The loop stands still and the service thread has ended meanwhile, so that a child inherits no lock of ours and no
-frame of a thread that it does not have. A process in the middle makes the children and ends: they are the jail's pid
-1's, and none of the user's to wait for. Signals wait until the kernel goes on. Whatever the user's code has
+frame of a thread that it does not have. The children are the jail's pid 1's (``orphan_fork``), and none of the user's
+to wait for. Signals wait until the kernel goes on. Whatever the user's code has
 registered, replaced or left behind, the kernel lives on; what it does is called with a deadline (``fork_hooks``).
 Above: ``attach``; below: ``inventory``, ``sleeping``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -26,14 +25,13 @@ from .inventory import Inventory, take
 from .ipykernel_seam import TemplateApp
 from .orders import Orders
 from .service import room_for_a_thread
-from .sleeping import FAILED, Birth, Habits, Sleeper, be_born, calm_down, set_blocked
+from .sleeping import Birth, Habits, Sleeper, be_born, bear, calm_down, set_blocked
 from .transport import Transport
 
 HALT_SECONDS = 5.0
 CONTINUE_SECONDS = 30.0
 """How long the kernel waits to be told to go on."""
-# The user may put something else in their places.
-_exit, _waitpid, _kill, _killpg = os._exit, os.waitpid, os.kill, os.killpg
+_exit = os._exit  # the user may put something else in its place
 
 
 @dataclass
@@ -86,61 +84,44 @@ class LiveFork:
         self._say("paused", warnings=told)
         troubles = _call_hooks("before", self.app)
         habits = calm_down()
-        birth = Birth()
-        child = None
-        middle, refusal = _fork()
+        own = None
         try:
-            if middle == 0:
-                child = self._make_children(inventory, habits, birth)
-                return child
-            troubles += self._hold(inventory, habits, birth, middle, refusal)
-            self._say("continued", warnings=[each.as_json() for each in troubles])
+            own = self._bear(inventory, habits, troubles)
+            if own is None:
+                troubles += self._hold(inventory)
+                self._say("continued", warnings=[each.as_json() for each in troubles])
         finally:
-            if child is None:
-                _end(middle, gently=birth.complete)
+            if own is None:
                 habits.resume()
-        return None
+        return own
 
-    def _make_children(self, inventory: Inventory, habits: Habits, birth: Birth) -> Sleeper:
-        """In the process in the middle, which ends here. Returns in each child; never raises."""
-        failed = []
-        try:
-            os.setsid()  # once for all children: Linux lets a process wait that begins a session
-            for index, ctl in enumerate(self.order.fds):
-                pid, _ = _fork()
-                if pid == 0:
-                    return self._become_child(ctl, inventory, habits, birth)
-                if pid < 0:
-                    failed.append(index)
-            birth.tell(failed)
-        except BaseException:  # noqa: BLE001  # a second parent must not live on; the first one misses an answer
-            _exit(FAILED)
-        return _exit(0)
+    def _bear(self, inventory: Inventory, habits: Habits, troubles: list[Entanglement]) -> Sleeper | None:
+        """Make the children. In each of them what it is; in the parent None, when the supervisor has been told."""
 
-    def _become_child(self, ctl: int, inventory: Inventory, habits: Habits, birth: Birth) -> Sleeper:
-        foreign = [fd for fd in self.order.fds if fd != ctl]
-        self.order.fds.clear()
-        foreign.append(self.orders.ctl.detach())
-        child = Sleeper(socket.socket(fileno=ctl), inventory, habits)
-        be_born(child, foreign, birth, self.app.abandon)
-        return child
+        def become(ctl: int, birth: Birth) -> Sleeper:
+            foreign = [fd for fd in self.order.fds if fd != ctl]
+            self.order.fds.clear()
+            foreign.append(self.orders.ctl.detach())
+            child = Sleeper(socket.socket(fileno=ctl), inventory, habits)
+            be_born(child, foreign, birth, self.app.abandon)
+            return child
 
-    def _hold(
-        self, inventory: Inventory, habits: Habits, birth: Birth, middle: int, refusal: str
-    ) -> list[Entanglement]:
-        """In the parent, from the fork on: until it is told where to go on. ``refusal``: why there was none."""
-        set_blocked(habits.blocked)  # a function that hangs is broken off by one
-        try:
-            troubles = _call_hooks("after_in_parent", self.app)
-        finally:
-            set_blocked(signal.valid_signals())
-        n = len(self.order.fds)
-        failed = list(range(n))
-        if middle > 0:
-            failed = birth.wait(n=n)
-        birth.told()
-        self._say("forked", failed=failed, **({"error": refusal} if refusal else {}))
-        self.order.close_fds()  # after that: of a child that there is not, this is what its supervisor hears
+        def meanwhile() -> None:
+            set_blocked(habits.blocked)  # a function that hangs is broken off by one
+            try:
+                troubles.extend(_call_hooks("after_in_parent", self.app))
+            finally:
+                set_blocked(signal.valid_signals())
+
+        children = bear(self.order.fds, become, meanwhile)
+        if children.own is None:
+            why = {"error": children.refusal} if children.refusal else {}
+            self._say("forked", failed=children.failed, **why)
+            self.order.close_fds()  # after that: of a child that there is not, this is what its supervisor hears
+        return children.own
+
+    def _hold(self, inventory: Inventory) -> list[Entanglement]:
+        """In the parent, until it is told where to go on."""
         until = time.monotonic() + CONTINUE_SECONDS
         poll = select.poll()
         poll.register(self.orders.ctl, select.POLLIN)
@@ -148,9 +129,9 @@ class LiveFork:
             order = datagrams.receive(self.orders.ctl)
             if order.body.get("op") == "continue":
                 lift(order.fds)
-                return troubles + inventory.enter(order.fds.pop(0) if order.fds else None)
+                return inventory.enter(order.fds.pop(0) if order.fds else None)
             self.orders.obey(order)
-        return troubles
+        return []
 
     def _say(self, event: str, **more: Any) -> None:
         datagrams.send(self.orders.ctl, {"event": event, "id": self.order.body.get("id"), **more})
@@ -158,23 +139,3 @@ class LiveFork:
 
 def _call_hooks(kind: str, app: TemplateApp) -> list[Entanglement]:
     return [Entanglement("hooks", failure) for failure in fork_hooks.call(kind, app.kernel.interrupts)]
-
-
-def _fork() -> tuple[int, str]:
-    """As os.fork; -1, and why, if there is no room for another process, or an audit hook of the user's forbids it."""
-    try:
-        return fork_hooks.fork(), ""
-    except BaseException as error:  # noqa: BLE001  # the supervisor is told; the kernel goes on
-        return -1, f"{type(error).__name__}: {error}"[:500]
-
-
-def _end(middle: int, *, gently: bool) -> None:
-    """Wait for the process in the middle. If it, or a child, hangs within a fork, in some C library: kill them."""
-    if middle <= 0:
-        return
-    if not gently:
-        for end in (_killpg, _kill):  # the children that were not born yet are in its group, if it has one by now
-            with contextlib.suppress(ProcessLookupError):
-                end(middle, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):  # a thread of the user's waits for any child
-        _waitpid(middle, 0)

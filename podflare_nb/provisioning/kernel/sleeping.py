@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -19,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import datagrams
 from . import child_signal, fork_hooks
@@ -82,7 +81,7 @@ def be_born(child: Sleeper, foreign: Sequence[int], birth: Birth, let_go: Callab
     try:
         if not child.inventory.has_unnamed:
             birth.told()
-        os.setpgid(0, 0)  # an interrupt of the parent's group is not for it
+        os.setsid()  # an interrupt of the parent's group is not for it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is let go of was not closed, for good reasons
             let_go()
@@ -106,16 +105,12 @@ def be_born(child: Sleeper, foreign: Sequence[int], birth: Birth, let_go: Callab
 
 
 class Birth:
-    """A pipe that tells when all children have what they need of their parent, and which could not be made.
-
-    ``complete``: all were heard of in time.
-    """
+    """A pipe that tells when all children have what they need of their parent."""
 
     def __init__(self) -> None:
         ends = [*os.pipe2(os.O_CLOEXEC)]
         lift(ends)
         self._reading, self._writing = ends
-        self.complete = False
 
     def told(self) -> None:
         """In a child: the parent need not wait for it any more."""
@@ -124,24 +119,46 @@ class Birth:
                 _close(fd)
                 setattr(self, end, -1)
 
-    def tell(self, failed: Sequence[int]) -> None:
-        """In the process that forked: these failed."""
-        os.write(self._writing, json.dumps(list(failed)).encode())
-
-    def wait(self, *, n: int) -> list[int]:
-        """In the parent: wait for all. Who is not heard of has failed."""
+    def wait(self) -> bool:
+        """In the parent: wait for all; False: not all were heard of in time."""
         _close(self._writing)
         self._writing = -1
-        heard, until = b"", time.monotonic() + BIRTH_SECONDS
+        until = time.monotonic() + BIRTH_SECONDS
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
-        while poll.poll(max(until - time.monotonic(), 0) * 1000):
-            if not (some := os.read(self._reading, 4096)):
-                self.complete = True
-                break
-            heard += some
+        complete = bool(poll.poll(max(until - time.monotonic(), 0) * 1000))
         self.told()
-        return json.loads(heard) if heard.endswith(b"]") else list(range(n))
+        return complete
+
+
+@dataclass(slots=True)
+class Children:
+    """What became of the children of one fork. ``own``: in a child itself, what it is; ``refusal``: why some failed."""
+
+    own: Sleeper | None = None
+    failed: list[int] = field(default_factory=list)
+    refusal: str = ""
+
+
+def bear(ctls: Sequence[int], become: Callable[[int, Birth], Sleeper], meanwhile: Callable[[], None]) -> Children:
+    """Fork a child for each ctl, which is then what ``become`` makes of it. Returns in each of them, and in the parent
+    when all have what they need of it; that does ``meanwhile`` while they take it."""
+    birth, children = Birth(), Children()
+    made = {}
+    for index, ctl in enumerate(ctls):
+        try:
+            pid = fork_hooks.fork()
+        except BaseException as error:  # noqa: BLE001  # an audit hook of the user's, at worst; told to the supervisor
+            children.failed.append(index)
+            children.refusal = f"{type(error).__name__}: {error}"[:500]
+            continue
+        if pid == 0:
+            return Children(own=become(ctl, birth))
+        made[index] = pid
+    meanwhile()
+    if not birth.wait():
+        children.failed += [index for index, pid in made.items() if _end_unborn(pid)]
+    return children
 
 
 def sleep(sleeper: Sleeper) -> tuple[Sleeper, datagrams.Datagram]:
@@ -167,29 +184,24 @@ def sleep(sleeper: Sleeper) -> tuple[Sleeper, datagrams.Datagram]:
 
 def _fork(sleeper: Sleeper, order: datagrams.Datagram) -> Sleeper:
     """Make a child for each descriptor: the sleeper itself, in the parent; the child's own, in a child."""
-    birth = Birth()
-    failed = []
-    made = {}
-    for index, ctl in enumerate(order.fds):
-        try:
-            pid = fork_hooks.fork()
-        except OSError:
-            failed.append(index)
-            continue
-        if pid == 0:
-            foreign = [fd for fd in order.fds if fd != ctl]
-            order.fds.clear()
-            foreign.append(sleeper.ctl.detach())
-            child = Sleeper(socket.socket(fileno=ctl), sleeper.inventory, sleeper.was)
-            be_born(child, foreign, birth, lambda: None)
-            return child
-        made[index] = pid
-    birth.tell(failed)
-    birth.wait(n=len(order.fds))
-    if not birth.complete:
-        failed += [index for index, pid in made.items() if _end_unborn(pid)]
-    datagrams.send(sleeper.ctl, {"event": "forked", "id": order.body.get("id"), "failed": failed})
+
+    def become(ctl: int, birth: Birth) -> Sleeper:
+        foreign = [fd for fd in order.fds if fd != ctl]
+        order.fds.clear()
+        foreign.append(sleeper.ctl.detach())
+        child = Sleeper(socket.socket(fileno=ctl), sleeper.inventory, sleeper.was)
+        be_born(child, foreign, birth, _nothing)
+        return child
+
+    children = bear(order.fds, become, _nothing)
+    if children.own is not None:
+        return children.own
+    datagrams.send(sleeper.ctl, {"event": "forked", "id": order.body.get("id"), "failed": children.failed})
     return sleeper
+
+
+def _nothing() -> None:
+    pass
 
 
 def _end_unborn(pid: int) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from .. import datagrams
 from ..jail import seccomp, syscalls
 from ..jail.enter import enter
-from . import fork_hooks, pages, shared_mappings, terminal
+from . import fork_hooks, orphan_fork, pages, shared_mappings, terminal
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
 from .preload import PreloadError, build
@@ -73,6 +73,7 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
         datagrams.send(control, {"event": "failed", "error": cause})
         os._exit(1)
     fork_hooks.find()
+    orphan_fork.prepare()
     shared_mappings.find()
     seccomp.program()  # once, for every kernel that is forked from here
     gc.collect()

@@ -61,9 +61,8 @@ class NetworkConfig:
 
         Raises InvalidArgumentError.
         """
-        words = {"": True, "true": True, "false": False}
-        wanted: Any = words.get(egress.strip().lower(), {"allow": [rule.strip() for rule in egress.split(",")]})
-        config = cls(Egress.from_json(wanted), networks(tuple(public)), networks(tuple(private)), packages or None)
+        wanted = Egress.written(egress or "true")
+        config = cls(wanted, networks(tuple(public)), networks(tuple(private)), packages or None)
         if (rule := config.reach.refused_rule(config.egress)) is not None:
             raise InvalidArgumentError(
                 f"egress has {rule}, which is no public address; open it with egress-private, too."

@@ -781,6 +781,7 @@ export interface components {
             models: components["schemas"]["ModelList"];
             limits: components["schemas"]["RequestLimits"];
             features: components["schemas"]["Features"];
+            network: components["schemas"]["NetworkFeatures"];
         };
         /** @description How many cells. */
         CellCounts: {
@@ -1208,7 +1209,7 @@ export interface components {
             code: string;
             message: string;
         };
-        /** @description What this service can do beyond the least. */
+        /** @description What this service can do beyond the least. `egress`: whether sandboxes can have the public internet. */
         Features: {
             /** @default false */
             fork?: boolean;
@@ -1451,6 +1452,13 @@ export interface components {
              */
             type: "network";
             data: components["schemas"]["RefusedConnection"];
+        };
+        /** @description What sandboxes may reach here. `default`: those that ask for nothing; `internet`: whether `egress` may be true, else `reason` is a sentence why not; `private`: ranges that are not public and that rules may name. */
+        NetworkFeatures: {
+            default: boolean | components["schemas"]["EgressRules"];
+            internet: boolean;
+            reason: string | null;
+            private: string[];
         };
         /** @description `GET /v1/sandboxes/{id}/network`: of the sandbox and all branches of its family. `sent_bytes` and `received_bytes` since it began; `untold`: connections that came too fast; counts and `connections` (the last 1000, the newest last) as far as this sandbox has lived. */
         NetworkInfo: {

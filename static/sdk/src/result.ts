@@ -2,7 +2,7 @@
 // No input or output happens here.
 
 import { CodeError, isRecord, UnexpectedAnswerError } from "./errors.js";
-import type { ExecEvent, ExitEvent, OutputEvent } from "./wire.js";
+import type { ExecEvent, ExitEvent, OutputEvent, RefusedConnection } from "./wire.js";
 
 // Colours, cursor moves, titles: what a terminal would not show as text.
 const ANSI = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g;
@@ -69,7 +69,7 @@ export interface ExecutionError {
   readonly traceback: string;
 }
 
-/** A remark of the service: output was cut, the kernel was replaced. */
+/** A remark of the service: output was cut, the kernel was replaced, a connection was refused. */
 export interface Notice {
   readonly code: string;
   readonly message: string;
@@ -94,17 +94,20 @@ export class ExecResult {
   /** The service's sentence about a timeout or a death. */
   readonly message: string | undefined;
   readonly notices: readonly Notice[];
+  /** Connections that the egress policy refused while it ran; each is a notice, too. */
+  readonly refused: readonly RefusedConnection[];
   /** The cell of the notebook that records it. */
   readonly cellId: string | undefined;
   /** The turn that it was: what `rewind` takes. */
   readonly turnId: string | undefined;
 
-  constructor(facts: Pick<ExecResult, "stdout" | "stderr" | "results" | "error" | "notices">, exit: ExitEvent) {
+  constructor(facts: Pick<ExecResult, "stdout" | "stderr" | "results" | "error" | "notices" | "refused">, exit: ExitEvent) {
     this.stdout = facts.stdout;
     this.stderr = facts.stderr;
     this.results = facts.results;
     this.error = facts.error;
     this.notices = facts.notices;
+    this.refused = facts.refused;
     if (!Number.isInteger(exit.data)) {
       throw new UnexpectedAnswerError(`The stream holds an exit without an exit code: ${JSON.stringify(exit)}`);
     }
@@ -160,6 +163,7 @@ export class ResultCollector {
   readonly #stderr: string[] = [];
   results: Result[] = [];
   readonly #notices: Notice[] = [];
+  readonly #refused: RefusedConnection[] = [];
   #error: ExecutionError | undefined;
   result: ExecResult | undefined;
   exit: ExitEvent | undefined;
@@ -185,8 +189,8 @@ export class ResultCollector {
       this.#stderr.push(event.data);
       this.#callbacks.onStderr?.(event.data);
     } else if (event.type === "exit") {
-      const { stdout, stderr } = this;
-      const facts = { stdout, stderr, results: this.results, error: this.#error, notices: this.#notices };
+      const { stdout, stderr, results } = this;
+      const facts = { stdout, stderr, results, error: this.#error, notices: this.#notices, refused: this.#refused };
       this.exit = event;
       this.result = new ExecResult(facts, event);
     } else if (isRecord(event.data)) {
@@ -199,6 +203,11 @@ export class ResultCollector {
     else if (event.type === "error") this.#error = errorOf(event.data);
     else if (event.type === "notice") {
       this.#notices.push({ code: String(event.data.code), message: String(event.data.message) });
+    } else if (event.type === "network") {
+      const { host, port, protocol, reason } = event.data;
+      const target = port === null ? host : `${host}:${port}`;
+      this.#refused.push(event.data);
+      this.#notices.push({ code: "network_refused", message: reason ?? `${target} (${protocol}) was refused.` });
     }
   }
 

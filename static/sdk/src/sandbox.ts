@@ -6,8 +6,9 @@ import { Calls } from "./calls.js";
 import { type CallOptions, Connection, type ConnectionOptions } from "./connection.js";
 import { GoneError, isRecord, NotFoundError, UnexpectedAnswerError } from "./errors.js";
 import { Files } from "./files.js";
+import { Ports } from "./ports.js";
 import { Terminals } from "./terminals.js";
-import type { CreateBody, Notebook, PatchBody, SandboxInfo } from "./wire.js";
+import type { CreateBody, Egress, NetworkInfo, Notebook, PatchBody, SandboxInfo } from "./wire.js";
 
 /** What a sandbox is made with; what is left out is the template's. */
 export interface SandboxOptions extends ConnectionOptions, CallOptions {
@@ -20,7 +21,8 @@ export interface SandboxOptions extends ConnectionOptions, CallOptions {
   ramMib?: number | undefined;
   rootfsGb?: number | undefined;
   persistent?: boolean | undefined;
-  egress?: boolean | undefined;
+  /** What it may reach: true (the public internet), false (nothing) or `{ allow: ["files.example.org"] }`. */
+  egress?: Egress | undefined;
   labels?: Readonly<Record<string, string>> | undefined;
   env?: Readonly<Record<string, string>> | undefined;
   /** After how many of its last turns its state is kept for `rewind` (0 to 100). */
@@ -33,12 +35,14 @@ export type ExportFormat = "html" | "md" | "py" | "ipynb";
 export class Sandbox extends Branching {
   readonly files: Files;
   readonly terminals: Terminals;
+  readonly ports: Ports;
 
   /** `Sandbox.create` makes one, `Sandbox.connect` takes one up. */
   private constructor(calls: Calls) {
     super(calls);
     this.files = new Files(calls);
     this.terminals = new Terminals(calls);
+    this.ports = new Ports(calls);
   }
 
   /** Make a sandbox. Close it in the end, or write `await using sandbox = await Sandbox.create()`. */
@@ -100,6 +104,16 @@ export class Sandbox extends Branching {
       labels: changes.labels,
     };
     return this.calls.call<SandboxInfo>("PATCH", "", { body, signal, repeatable: true });
+  }
+
+  /** Let it, and all branches of its family, reach this from now on. */
+  async setEgress(egress: Egress, { signal }: CallOptions = {}): Promise<SandboxInfo> {
+    return this.calls.call<SandboxInfo>("PATCH", "", { body: { egress }, signal, repeatable: true });
+  }
+
+  /** The policy, the bytes, and the last connections of its family, those that were refused too, with the reasons. */
+  async network({ signal }: CallOptions = {}): Promise<NetworkInfo> {
+    return this.calls.call<NetworkInfo>("GET", "/network", { signal });
   }
 
   /** The transcript in nbformat; also after the sandbox was closed. */

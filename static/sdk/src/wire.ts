@@ -15,6 +15,13 @@ export type TerminalBody = Schemas["CreateTerminal"];
 
 /** The state of a sandbox. Times are ISO 8601 in UTC, durations are seconds. */
 export type SandboxInfo = Schemas["SandboxInfo"];
+/** True: the public internet; false: nothing; or host names, `*.` names, addresses and ranges, with `:port` or without. */
+export type Egress = SandboxInfo["egress"] & {};
+export type NetworkInfo = Schemas["NetworkInfo"];
+/** A connection that a sandbox made or was refused. */
+export type NetworkConnection = Schemas["NetworkConnection"];
+/** A connection that was refused while code ran, with the reason as a sentence. */
+export type RefusedConnection = Schemas["RefusedConnection"];
 export type SandboxPage = Schemas["SandboxPage"];
 export type Capabilities = Schemas["Capabilities"];
 export type TemplateInfo = Schemas["TemplateInfo"];
@@ -31,6 +38,8 @@ export type FileWritten = Schemas["FileWritten"];
 export type Notebook = Schemas["Notebook"];
 export type RecordedCell = Schemas["RecordedCell"];
 export type TurnInfo = Schemas["TurnInfo"];
+export type PortInfo = Schemas["PortInfo"];
+export type PortLink = Schemas["PortLink"];
 export type TerminalInfo = Schemas["TerminalInfo"];
 export type TerminalOutput = Schemas["TerminalOutput"];
 export type TerminalEvent = Schemas["TerminalEvent"];

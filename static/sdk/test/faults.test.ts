@@ -89,6 +89,18 @@ test("code whose answer was cut is not run again, nor after a refusal that says 
   assert.equal((await sandbox.runCode("pay()")).stdout, "so far");
 });
 
+test("a refused connection is told beside the output, with its reason, and not in it", async () => {
+  const data = { verdict: "refused", protocol: "http", host: "a.example", port: 80, reason: "a.example:80 is not allowed." };
+  const other = { ...data, host: "::1", port: null, protocol: "icmp", reason: null };
+  const told = [data, other].map((one) => ({ type: "network", data: one }));
+  await using service = await StandIn.start(json(READY), events([LINE, ...told, EXIT]));
+  const result = await (await sandboxOf(service)).runCode("ask()");
+  assert.deepEqual([result.stdout, result.stderr], ["so far", ""]);
+  assert.deepEqual(result.refused, [data, other]);
+  const messages = result.notices.map((notice) => `${notice.code}: ${notice.message}`);
+  assert.deepEqual(messages, ["network_refused: a.example:80 is not allowed.", "network_refused: ::1 (icmp) was refused."]);
+});
+
 test("a stream that is cut tells what is known of the run", async () => {
   await using service = await StandIn.start(json(READY), events([LINE, LINE], { cutAfter: true }), events([LINE]));
   const sandbox = await sandboxOf(service);

@@ -66,6 +66,29 @@ test("files go in and out as bytes, as text and as streams", async () => {
   await assert.rejects(sandbox.files.read("../../etc/passwd"), InvalidArgumentError);
 });
 
+test("a network is what was asked for, changes, and tells what it refused and why", async () => {
+  const egress = { allow: ["files.example.org", "*.example.com:443"] };
+  await using sandbox = await Sandbox.create({ template: "python-minimal", egress });
+  assert.deepEqual((await sandbox.info()).egress, egress);
+  const ask = "import urllib.request\nurllib.request.urlopen('http://elsewhere.example.net/')";
+  const refused = await sandbox.runCode(ask);
+  assert.match(refused.error?.evalue ?? "", /403.*files\.example\.org/);
+  // Told beside the output, while the code still runs.
+  const waits = "import os; os.mkfifo('/tmp/never')\ntry: from urllib.request import urlopen; urlopen('http://elsewhere.example.net/')\n" +
+    "except OSError: open('/tmp/never').read()";
+  let told = false;
+  for await (const event of sandbox.stream(waits, { timeoutSeconds: 60 })) {
+    told = event.type === "network";
+    if (told) break;
+  }
+  assert.ok(told);
+  const { connections, refused: count } = await sandbox.network();
+  assert.ok(count >= 1);
+  assert.deepEqual([connections[0]?.verdict, connections[0]?.host], ["refused", "elsewhere.example.net"]);
+  assert.equal((await sandbox.setEgress(false)).egress, false);
+  await assert.rejects(sandbox.setEgress({ allow: ["two words"] }), InvalidArgumentError);
+});
+
 test("branches are forked, compared and merged", async () => {
   await using sandbox = await Sandbox.create();
   await sandbox.runCode("x = 1");
@@ -215,4 +238,21 @@ test("a tool tells that its own sandbox has ended, and the next call starts a ne
   assert.notEqual((await tool.sandbox()).id, first.id);
   const halved = await tool.execute({ code: "print('\ud800')" });
   assert.match(halved.text, /half of a surrogate pair.*Call it with/);
+});
+
+test("what a sandbox serves is listed, reached and shown", async () => {
+  await using sandbox = await Sandbox.create({ template: "python-minimal" });
+  const begun = await sandbox.runCode(
+    "import subprocess, sys\nopen('a.txt', 'w').write('served')\n" +
+      "s = subprocess.Popen([sys.executable, '-u', '-m', 'http.server', '8000'], stdout=subprocess.PIPE)\n" +
+      "s.stdout.readline()",
+  );
+  assert.equal(begun.ok, true);
+  const [port] = await sandbox.ports.list();
+  assert.deepEqual([port?.port, port?.address, port?.url], [8000, "0.0.0.0", sandbox.ports.url(8000)]);
+  const { url } = await sandbox.ports.link(8000, { expiresSeconds: 60 });
+  assert.equal(await (await fetch(`${url}a.txt`)).text(), "served");
+  await sandbox.ports.revokeLinks(8000);
+  assert.equal((await fetch(`${url}a.txt`)).status, 410);
+  await assert.rejects(sandbox.ports.link(0), InvalidArgumentError);
 });

@@ -1,6 +1,7 @@
 """What a user can leave in a kernel breaks neither its next cell nor its children's waking."""
 
 import contextlib
+import platform
 import socket
 
 import pytest
@@ -56,6 +57,8 @@ STREAMS = {
     "raises": "class S:\n    def __getattr__(self, name): raise BaseException(name)\nsys.stdout = sys.stderr = S()",
     "original": "sys.__stdout__ = sys.__stderr__ = object()",
 }
+GENERATIONS = 1 if platform.machine() == "x86_64" else 2
+"""Of processes, from a kernel to its child (``orphan_fork``)."""
 HANGS = """
 import ctypes
 from podflare_nb.provisioning.kernel import sleeping
@@ -149,16 +152,15 @@ def test_a_stream_of_the_users_that_works_stays(client):
     assert client.value("mine.getvalue()") == "'kept\\n'"
 
 
-@pytest.mark.parametrize(("generation", "failed"), [(1, [0]), (2, [])], ids=["middle", "child"])
-def test_a_process_that_hangs_in_a_c_librarys_atfork_handler_is_killed(client, kernel, generation, failed):
-    client.run(HANGS.format(generation=generation))
+def test_a_process_that_hangs_in_a_c_librarys_atfork_handler_is_killed(client, kernel):
+    client.run(HANGS.format(generation=1))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         ours.settimeout(10)
         kernel.ctl.send({"op": "fork", "id": 7, "n": 1, "wait_seconds": 5, "strict": False}, [theirs.fileno()])
         theirs.close()
         assert kernel.ctl.receive()["event"] == "paused"
-        assert kernel.ctl.receive() == {"event": "forked", "id": 7, "failed": failed}
+        assert kernel.ctl.receive() == {"event": "forked", "id": 7, "failed": [0]}
         kernel.ctl.send({"op": "continue", "id": 7})
         assert kernel.ctl.receive()["event"] == "continued"
         with pytest.raises(datagrams.PeerClosedError):  # nobody has the other end any more
@@ -167,7 +169,7 @@ def test_a_process_that_hangs_in_a_c_librarys_atfork_handler_is_killed(client, k
 
 
 def test_a_sleepers_child_that_hangs_is_killed_and_told_of(client, kernel):
-    client.run(HANGS.format(generation=3))
+    client.run(HANGS.format(generation=GENERATIONS + 1))
     (asleep,) = kernel.fork().children
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:

@@ -294,6 +294,11 @@ asyncio.set_event_loop_policy(P())""",
     "warnings are errors": "import warnings; warnings.simplefilter('error')",
     "collects no garbage": "import gc; gc.disable(); gc.freeze()",
     "garbage collector replaced": "import gc; gc.isenabled = gc.enable = gc.disable = gc.collect = None",
+    "audit hook against forks": """
+import sys
+def no(event, _):
+    if event == 'os.fork': raise RuntimeError(event)
+sys.addaudithook(no)""",
     "little stack": "import sys; sys.setrecursionlimit(120)",
     "closed standard streams": "import os\nfor fd in (0, 1, 2): os.close(fd)",
     "lock in a thread": """

@@ -147,7 +147,11 @@ class Control:
         """Do what the supervisor says. A mistake of its is logged, and nothing is opened by it."""
         try:
             while True:
-                datagram = await receive(self._sock)
+                try:
+                    datagram = await receive(self._sock)
+                except ValueError:
+                    log.exception("The gateway was told something that is no message")
+                    continue
                 try:
                     await self._do(datagram)
                 except Exception:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from ....protocol.egress import Address, address
 
 ENVIRONMENT = {"LOCALDOMAIN": ".", "RES_OPTIONS": "timeout:2 attempts:2"}
-THREADS = 32
+THREADS = 64
 ANSWER_SECONDS = 5.0
-MAX_RUNNING = 8
+MAX_RUNNING = 16
 MAX_WAITING = 64
-"""Of one sandbox, so that its lookups leave threads to others."""
+"""Both of one sandbox."""
 
 Why = Literal["no name", "no address", "failed"]
 T = TypeVar("T")
@@ -36,18 +37,25 @@ class UnresolvedError(Exception):
         self.why = why
 
 
-@dataclass
+@dataclass(eq=False)
 class Asker:
-    """One sandbox's share of the threads."""
+    """One sandbox's share of the threads. ``running``: those that it has; ``waiting``: its lookups in all."""
 
-    turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_RUNNING))
+    running: int = 0
     waiting: int = 0
 
 
 class ResolverThreads:
-    """All threads are started by the constructor, and so stay in the network namespace of its caller's."""
+    """All threads are started by the constructor, and so stay in the network namespace of its caller's.
+
+    A sandbox may have as many as are still free, and at most ``MAX_RUNNING``: lookups that nobody answers (a tenant can
+    make those) never take all threads, however many sandboxes make them.
+    """
 
     def __init__(self, threads: int = THREADS) -> None:
+        self._threads = threads
+        self._running = 0
+        self._queue: deque[tuple[Asker, asyncio.Future[None]]] = deque()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
         started = threading.Barrier(threads + 1)
         for _ in range(threads):
@@ -65,18 +73,48 @@ class ResolverThreads:
         asker.waiting += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await asker.turn.acquire()
+                await self._turn(asker)
                 return await self._start(asker, work)
         except TimeoutError as error:
             raise UnresolvedError(f"{name} was not resolved within {ANSWER_SECONDS:.0f} s") from error
         finally:
             asker.waiting -= 1
 
+    async def _turn(self, asker: Asker) -> None:
+        """Wait for a thread, and take it."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((asker, turn))
+        self._give_turns()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release(asker)
+            raise
+
+    def _give_turns(self) -> None:
+        """To those who may have one, first come first served; others stay."""
+        for _ in range(len(self._queue)):
+            asker, turn = self._queue.popleft()
+            if turn.done():
+                continue
+            if asker.running < min(MAX_RUNNING, self._threads - self._running):
+                asker.running += 1
+                self._running += 1
+                turn.set_result(None)
+            else:
+                self._queue.append((asker, turn))
+
+    def _release(self, asker: Asker) -> None:
+        asker.running -= 1
+        self._running -= 1
+        self._give_turns()
+
     def _start(self, asker: Asker, work: Callable[[], T]) -> asyncio.Future[T]:
         running = self._executor.submit(work)
         done = asyncio.wrap_future(running)
         loop = asyncio.get_running_loop()
-        running.add_done_callback(lambda _: loop.call_soon_threadsafe(asker.turn.release))
+        running.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, asker))
         return done
 
 

@@ -30,6 +30,7 @@ export class Conversation {
     private readonly changed: () => void,
     private readonly failed: (problem: ApiError) => void,
     private readonly branched: () => void, // the agent forked, merged or closed branches
+    private readonly ran: () => void, // a cell of code has ended
     private readonly wait: Wait,
   ) {}
 
@@ -155,6 +156,7 @@ export class Conversation {
           gap ||= event.type === "notice" && event.data["code"] === "events_dropped";
           gap ||= event.type === "branch-merge" || event.type === "branch-close"; // what was kept is in the notebook
           if (event.type.startsWith("branch-")) this.branched();
+          if (event.type === "cell-end") this.ran();
           if (event.type !== "turn-end") continue;
           if (gap) await this.endedMeanwhile(turnId, signal);
           return;

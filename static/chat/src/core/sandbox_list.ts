@@ -1,7 +1,7 @@
 // My sandboxes, newest first: loads, creates, closes, and keeps the list current. Above: sidebar. Below: api.
 
 import type { Api } from "./api.js";
-import type { SandboxInfo } from "./wire.js";
+import type { Egress, SandboxInfo } from "./wire.js";
 
 const PAGE = 50;
 
@@ -58,11 +58,17 @@ export class SandboxList {
     return sandbox;
   }
 
-  async create(asked: { template?: string; checkpoints?: number } = {}): Promise<SandboxInfo> {
+  async create(asked: { template?: string; checkpoints?: number; egress?: Egress | undefined } = {}): Promise<SandboxInfo> {
     const sandbox = await this.api.json<SandboxInfo>("POST", "/sandboxes", { json: asked });
     if (!this.find(sandbox.id)) this.sandboxes.unshift(sandbox);
     this.changed();
     return sandbox;
+  }
+
+  // Of its whole family.
+  async setEgress(id: string, egress: Egress): Promise<void> {
+    await this.api.request("PATCH", `/sandboxes/${id}`, { json: { egress } });
+    await this.refresh();
   }
 
   async close(id: string): Promise<void> {

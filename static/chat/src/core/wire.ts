@@ -36,6 +36,9 @@ export type CellStatus = "running" | "ok" | "error" | "interrupted" | "timeout" 
 export type TurnStatus = "running" | "ok" | "error" | "cancelled" | "limit";
 export type SandboxState = "ready" | "busy" | "closing" | "closed";
 
+// True: the public internet; false: nothing; or only these.
+export type Egress = boolean | { allow: string[] };
+
 export interface SandboxInfo {
   id: string;
   state: SandboxState;
@@ -44,6 +47,7 @@ export interface SandboxInfo {
   expires_at: string | null;
   last_active_at: string | null;
   title: string | null;
+  egress: Egress;
   end: { reason: string; message: string; at: string } | null;
   forked_from?: ForkedFrom | null;
   merged_into?: string | null;
@@ -71,6 +75,18 @@ export interface BranchInfo {
 export interface FamilyInfo {
   branches: BranchInfo[]; // oldest first
   checkpoints: { turn_id: string; at: string; private_bytes: number | null }[];
+}
+
+// Something that listens in a sandbox.
+export interface PortInfo {
+  port: number;
+  address: string;
+  process: string | null;
+}
+
+export interface PortLink {
+  url: string;
+  expires_at: string;
 }
 
 export interface ForkAnswer {

@@ -1,8 +1,9 @@
 // The page's dialogs: a key to enter, a picture enlarged, a question before something is closed, the shortcuts.
 // All are <dialog>, so that focus stays inside and Escape closes.
 
-import type { TemplateInfo } from "../core/wire.js";
+import type { Egress, TemplateInfo } from "../core/wire.js";
 import { h } from "./dom.js";
+import { egressField } from "./egress.js";
 import { icon } from "./icons.js";
 
 function show(dialog: HTMLDialogElement): void {
@@ -39,6 +40,7 @@ export function askForKey(wrong: boolean): Promise<string> {
 export interface NewSandbox {
   template: string;
   checkpoints: number;
+  egress: Egress | undefined;
 }
 
 // Resolves with what was chosen, or null.
@@ -47,8 +49,9 @@ export function newSandboxDialog(templates: TemplateInfo[]): Promise<NewSandbox 
     let chosen: NewSandbox | null = null;
     const template = h("select", { id: "new-template" }, ...templates.map((one) => h("option", { value: one.name, selected: one.default }, one.display_name)));
     const checkpoints = h("input", { type: "number", id: "new-checkpoints", min: "0", max: String(MOST_CHECKPOINTS), step: "1", value: "10", required: true });
+    const egress = egressField(undefined);
     const form = h("form", { class: "dialog-body" }, h("h2", {}, "New sandbox"),
-      h("label", { for: "new-template" }, "Template"), template,
+      h("label", { for: "new-template" }, "Template"), template, ...egress.elements,
       h("label", { for: "new-checkpoints" }, "Turns to keep"), checkpoints,
       h("p", { id: "new-explains" }, "You can go back to each of the last so many turns: variables, files and notebook become what they were when it ended. 0 keeps none."),
       h("div", { class: "row" }, h("button", { type: "submit", class: "primary" }, "Create it"),
@@ -57,7 +60,26 @@ export function newSandboxDialog(templates: TemplateInfo[]): Promise<NewSandbox 
     const dialog: HTMLDialogElement = h("dialog", { class: "dialog", "aria-label": "New sandbox", onclose: () => resolve(chosen) }, form);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      chosen = { template: template.value, checkpoints: Number(checkpoints.value) };
+      chosen = { template: template.value, checkpoints: Number(checkpoints.value), egress: egress.value() };
+      dialog.close();
+    });
+    show(dialog);
+  });
+}
+
+// Resolves with what was chosen, or null.
+export function egressDialog(now: Egress): Promise<Egress | null> {
+  return new Promise((resolve) => {
+    let chosen: Egress | null = null;
+    const egress = egressField(now);
+    const form = h("form", { class: "dialog-body" }, h("h2", {}, "Network"), ...egress.elements,
+      h("p", {}, "It holds at once, and for all branches of this sandbox."),
+      h("div", { class: "row" }, h("button", { type: "submit", class: "primary" }, "Change it"),
+        h("button", { type: "button", class: "secondary", onclick: () => dialog.close() }, "Cancel")));
+    const dialog: HTMLDialogElement = h("dialog", { class: "dialog", "aria-label": "Network", onclose: () => resolve(chosen) }, form);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      chosen = egress.value() ?? null;
       dialog.close();
     });
     show(dialog);

@@ -3,21 +3,23 @@
 
 import type { SandboxInfo } from "../core/wire.js";
 import { h, setText } from "./dom.js";
+import { inWords } from "./egress.js";
 import { icon } from "./icons.js";
 import { menu } from "./menu.js";
 import { titleOf } from "./title.js";
 
 export interface FrameOptions {
-  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "terminals" | "toasts", HTMLElement>;
+  parts: Record<"sidebar" | "cells" | "composer" | "files" | "branches" | "terminals" | "toasts" | "chips" | "preview", HTMLElement>;
   notebook(format: string): void;
   togglePanel(panel: Panel): void;
   toggleTerminals(): void;
   openSandbox(id: string): void;
+  changeEgress(): void;
   newSandbox(): void;
   retry(): void;
 }
 
-export type Panel = "files" | "branches";
+export type Panel = "files" | "branches" | "preview";
 
 export interface FrameState {
   branchOf: string | null; // where the open sandbox stands in its family, for people
@@ -33,7 +35,9 @@ const NEAR = 120; // pixels from the end that count as being there
 export class Frame {
   readonly element: HTMLElement;
   private readonly title = h("h1", { class: "title" });
-  private readonly detail = h("p", { class: "title-detail" });
+  private readonly detailText = h("p", { class: "title-detail" });
+  private readonly network = h("button", { type: "button", class: "link network-button", hidden: true, title: "What it may reach", onclick: () => this.options.changeEgress() });
+  private readonly detail = h("div", { class: "title-line" }, this.detailText, this.network);
   private readonly status = h("p", { class: "off-screen", role: "status", "aria-live": "polite" });
   private readonly scroller: HTMLElement;
   private readonly welcomeSlot = h("div", { class: "welcome-slot" });
@@ -41,7 +45,7 @@ export class Frame {
   private readonly problem = h("div", { class: "notice notice-error", role: "alert" });
   private readonly closed = h("div", { class: "notice notice-closed" });
   private readonly latest: HTMLElement;
-  private readonly panelButtons: Record<Panel, HTMLButtonElement>;
+  private readonly panelButtons: Record<Exclude<Panel, "preview">, HTMLButtonElement>; // a preview has its chip
   private readonly terminalsButton: HTMLButtonElement;
   private readonly count = h("span", { class: "button-count", hidden: true });
   private readonly downloads: HTMLElement;
@@ -76,12 +80,12 @@ export class Frame {
       this.welcomeSlot, this.loading, this.problem, parts.cells, this.closed);
     new ResizeObserver(() => this.keepEnd()).observe(column);
     this.scroller = h("div", { class: "scroller", tabindex: "-1" }, column,
-      h("div", { class: "dock" }, this.latest, parts.composer));
+      h("div", { class: "dock" }, this.latest, parts.chips, parts.composer));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     const header = h("header", { class: "top" }, this.menuButton, h("div", { class: "titles" }, this.title, this.detail), this.panelButtons.branches, this.panelButtons.files, this.terminalsButton, this.downloads);
     const main = h("main", { class: "main" }, header, this.scroller, parts.terminals, this.status);
     const shade = h("div", { class: "shade", onclick: () => this.closeDrawer() });
-    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.branches, parts.files, parts.toasts);
+    this.element = h("div", { class: "page" }, parts.sidebar, shade, main, parts.branches, parts.files, parts.preview, parts.toasts);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.element.classList.contains("drawer-open")) {
         event.stopPropagation();
@@ -96,7 +100,9 @@ export class Frame {
     const title = sandbox?.title ? titleOf(sandbox.title) : "New notebook";
     setText(this.title, title);
     document.title = sandbox?.title ? `${title.slice(0, 60)} · podflare_nb` : "podflare_nb";
-    setText(this.detail, sandbox ? [state.branchOf, sandbox.template, state.busy ? "running" : sandbox.state].filter((part) => part !== null).join(" · ") : "Starts with your first message");
+    setText(this.detailText, sandbox ? [state.branchOf, sandbox.template, state.busy ? "running" : sandbox.state].filter((part) => part !== null).join(" · ") : "Starts with your first message");
+    this.network.hidden = sandbox === undefined || sandbox.state === "closed";
+    setText(this.network, sandbox ? inWords(sandbox.egress) : "");
     this.downloads.hidden = sandbox === undefined;
     this.count.hidden = state.branches === 0;
     setText(this.count, String(state.branches));
@@ -126,6 +132,7 @@ export class Frame {
       this.options.parts[panel].hidden = shown !== panel;
       if (left && shown === null) this.panelButtons[panel].focus();
     }
+    this.options.parts.preview.hidden = shown !== "preview";
   }
 
   // The panel below the conversation; the focus goes back to its button when the panel had it.

@@ -25,6 +25,8 @@ const PATHS = {
   compare: "M3 4h5.5v12H3zM11.5 4H17v12h-5.5z",
   rewind: "M4.5 8.5A6 6 0 1 1 4 11M4.2 4.5v4h4",
   terminal: "M3 4.5h14v11H3zM6 8l2.5 2L6 12M10.5 12.5H14",
+  outside: "M8.5 4.5h-4v11h11v-4M11.5 4h4.5v4.5M16 4l-7 7",
+  link: "M8.5 11.5a2.8 2.8 0 0 0 4 0l2.7-2.7a2.8 2.8 0 0 0-4-4L10 6M11.5 8.5a2.8 2.8 0 0 0-4 0l-2.7 2.7a2.8 2.8 0 0 0 4 4L10 14",
   folder: "M3 15.5v-10h4.5l1.7 2H17v8z",
 } as const;
 

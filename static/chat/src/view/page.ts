@@ -9,10 +9,11 @@ import type { Capabilities, SandboxInfo, TemplateInfo } from "../core/wire.js";
 import { Branching } from "./branching.js";
 import { Composer } from "./composer.js";
 import { ConversationView } from "./conversation_view.js";
-import { askForKey, confirmDialog, enlarge, newSandboxDialog, showShortcuts } from "./dialogs.js";
+import { askForKey, confirmDialog, egressDialog, enlarge, newSandboxDialog, showShortcuts } from "./dialogs.js";
 import { acceptDrops } from "./drops.js";
 import { FilesPanel } from "./files_panel.js";
 import { Frame, type Panel } from "./frame.js";
+import { Previews } from "./previews.js";
 import { Sidebar } from "./sidebar.js";
 import { isTerminalsKey, listenForShortcuts } from "./shortcuts.js";
 import { TerminalsPanel } from "./terminals_panel.js";
@@ -39,6 +40,7 @@ export class Page {
   private readonly cells: ConversationView;
   private readonly branching: Branching;
   private readonly terminals: TerminalsPanel;
+  private readonly previews: Previews;
   private panel: Panel | null = null;
   private templates: TemplateInfo[] = [];
   private drawing = false;
@@ -49,7 +51,7 @@ export class Page {
   constructor(private readonly api: Api, private readonly keepKey: (key: string) => void) {
     this.store = new FileStore(api);
     this.list = new SandboxList(api, () => this.draw());
-    this.conversation = new Conversation(api, () => this.draw(), (problem) => this.fail(problem), () => void this.branching.look(), waitFor);
+    this.conversation = new Conversation(api, () => this.draw(), (problem) => this.fail(problem), () => void this.branching.look(), () => void this.previews.ports.follow(), waitFor);
     this.cells = new ConversationView({
       approve: (approved) => this.attempt(() => this.conversation.approve(approved)),
       retryNow: () => this.conversation.retryNow(),
@@ -89,13 +91,19 @@ export class Page {
       failed: (problem, retry) => this.fail(problem, retry),
       isToggle: isTerminalsKey,
     }, localStorage, waitFor);
+    this.previews = new Previews(api, {
+      show: (shown) => this.showPreview(shown),
+      failed: (problem, retry) => this.fail(problem, retry),
+      say: (sentence) => this.frame.say(sentence),
+    }, waitFor);
     this.frame = new Frame({
-      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, branches: this.branching.panel.element, terminals: this.terminals.element, toasts: this.toasts.element },
+      parts: { sidebar: this.sidebar.element, cells: this.cells.element, composer: this.composer.element, files: this.files.element, branches: this.branching.panel.element, terminals: this.terminals.element, toasts: this.toasts.element, chips: this.previews.chips, preview: this.previews.panel },
       notebook: (format) => this.downloadNotebook(format),
       togglePanel: (panel) => this.showPanel(this.panel === panel ? null : panel),
       toggleTerminals: () => this.showTerminals(!this.terminals.shown),
       openSandbox: (id) => this.open(id),
       newSandbox: () => this.sidebarCreate(),
+      changeEgress: () => this.attempt(() => this.changeEgress()),
       retry: () => this.open(this.conversation.sandboxId),
     });
     this.element = this.frame.element;
@@ -202,6 +210,12 @@ export class Page {
     if (chosen) this.open((await this.list.create({ ...chosen })).id);
   }
 
+  private async changeEgress(): Promise<void> {
+    const sandbox = this.list.find(this.conversation.sandboxId);
+    const chosen = sandbox ? await egressDialog(sandbox.egress) : null;
+    if (sandbox && chosen !== null) await this.list.setEgress(sandbox.id, chosen);
+  }
+
   private async close(id: string): Promise<void> {
     const member = this.branching.family.find(id);
     const what = member?.forked_from ? member.name : "this sandbox";
@@ -255,10 +269,19 @@ export class Page {
   private showPanel(panel: Panel | null): void {
     this.panel = panel;
     this.frame.setPanel(panel);
+    this.previews.shown(panel === "preview");
     if (panel === "branches") this.branching.focus();
     if (panel === "files") void this.files.show(this.conversation.sandboxId);
     else if (panel === "branches") void this.branching.look();
     this.draw();
+  }
+
+  // The focus goes back to its chip when the panel had it.
+  private showPreview(shown: boolean): void {
+    const left = this.previews.panel.contains(document.activeElement);
+    const { current } = this.previews;
+    this.showPanel(shown ? "preview" : null);
+    if (left && !shown) this.previews.focus(current);
   }
 
   private showTerminals(shown: boolean): void {
@@ -310,6 +333,7 @@ export class Page {
     if (this.panel === "branches" || this.branching.family.all.length > 1) void this.branching.look();
     const after = this.list.find(sandboxId);
     const moved = before !== undefined && after !== undefined && before.last_active_at !== after.last_active_at;
+    if (moved) void this.previews.ports.look();
     if (moved && sandboxId === this.conversation.sandboxId && !this.sending && !this.conversation.running) await this.conversation.reload();
   }
 
@@ -360,6 +384,7 @@ export class Page {
     this.cells.update(conversation.transcript, conversation.lost, now, closed ? undefined : this.branching.family.rewindable);
     this.composer.update({ running: busy, closed });
     this.terminals.update(conversation.sandboxId, closed ? sandbox?.end?.message || "This sandbox is closed." : null);
+    this.previews.update(closed ? null : conversation.sandboxId);
     this.branching.update(conversation.sandboxId !== null && !closed, now);
     this.frame.update({ sandbox, branchOf: member?.forked_from ? member.name : null, branches: this.branching.others, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
     this.drawWelcome(sandbox, busy || closed || conversation.loading || conversation.problem !== null || conversation.transcript.cells.length > 0);
