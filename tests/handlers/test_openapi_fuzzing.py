@@ -27,6 +27,7 @@ ENDING = {"closeSandbox", "mergeInto", "rewind", "fork"}
 MAY_REFUSE = {
     "createSandbox": "persistent is not to be had; an egress rule is no host; times and sizes depend on the template",
     "updateSandbox": "an empty change; a lifetime that is over; an egress rule is no host",
+    "installPackages": "no package at all; what is no name of one",
     "listSandboxes": "a cursor that no list gave",
     "chat": "a model that is not there; a message of white space",
     "followTurn": "a seq that the turn has not reached; a form that cannot be taken up",
@@ -72,7 +73,8 @@ class World:
         }
 
     def new(self) -> str:
-        made = self.http.post("/v1/sandboxes", json={"template": "python-minimal"})
+        """One that reaches nothing: whatever is made up to be installed is asked of nobody."""
+        made = self.http.post("/v1/sandboxes", json={"template": "python-minimal", "egress": False})
         assert made.status_code == 200, made.text
         return made.json()["id"]
 

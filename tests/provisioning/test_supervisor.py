@@ -227,7 +227,8 @@ async def test_clients_that_go_away_while_a_kernel_is_made_for_them_leave_nothin
             await asyncio.gather(*asking, return_exceptions=True)
             await hasty.aclose()
         await asyncio.wait_for(running.aclose(), END_SECONDS)
-    assert [path.name for directory in directories.values() for path in directory.iterdir()] == []
+    left = {path.name for directory in directories.values() for path in directory.iterdir()}
+    assert left <= {"packages"}  # what was downloaded is there for the next service
 
 
 async def test_an_interrupt_reaches_the_command_that_a_cell_waits_for(kernel, client):
