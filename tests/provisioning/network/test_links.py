@@ -22,6 +22,8 @@ def pair():
     with Netlink(NETLINK_ROUTE, near) as here, Netlink(NETLINK_ROUTE, far) as there:
         here.ask([links.wire(links.End("near", 5, near), links.End("far", 6, far), HARDWARE, 9000), links.up(5)])
         there.ask([links.up(6), links.up(1)])
+        links.settle(here, 5)
+        links.settle(there, 6)
         here.ask([links.address(5, ip_interface("198.18.0.1/32")), links.address(5, ip_interface("fd00::1/128"))])
         there.ask([links.address(6, ip_interface("198.18.0.2/32")), links.address(6, ip_interface("fd00::2/128"))])
         here.ask([links.route(5, ip_network("0.0.0.0/0")), links.route(5, ip_network("::/0"))])
