@@ -158,6 +158,8 @@ class Router:
                 rules.ask(self._rules)
         with Netlink(NETLINK_ROUTE, namespace) as inside:
             inside.ask([links.up(INSIDE.index), *(links.address(INSIDE.index, each) for each in wire.addresses)])
+            links.settle(inside, INSIDE.index)
+        links.settle(netlink, index)
 
     def connect(self, wire: Wire, namespace: int) -> None:
         """Give the sandbox its default routes, and the way back. Raises OSError."""
