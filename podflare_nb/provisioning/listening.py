@@ -17,12 +17,18 @@ from itertools import islice
 
 from .network import listeners
 from .network.namespaces import entered
+from .network.rules import REDIRECTED, REDIRECTED_PORT
 
 MOST_LISTENERS = 256
 PROCESS_LOOKS = 1024
 """Descriptors that are looked at for the names of processes, in all; measured as 10 us each."""
 NAME_CHARACTERS = 15
 LISTEN = "0A"
+OURS = {
+    *((listeners.ADDRESS, port) for port in listeners.PORTS),
+    *((str(address), REDIRECTED_PORT) for address in REDIRECTED.values()),
+}
+"""What the service itself listens at in there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def parse(lines: Iterable[str]) -> Iterator[Listener]:
             return
         address, _, port = words[1].partition(":")
         listener = Listener(int(port, 16), _address(address), inode=int(words[9]))
-        if not (listener.address == listeners.ADDRESS and listener.port in listeners.PORTS):
+        if (listener.address, listener.port) not in OURS:
             yield listener
 
 

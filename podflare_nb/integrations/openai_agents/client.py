@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agents.sandbox import ErrorCode, Manifest
 from agents.sandbox.errors import ConfigurationError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agents.sandbox import SnapshotSpec
     from agents.sandbox.session import Dependencies, Instrumentation, SandboxSession, SandboxSessionState
     from agents.sandbox.snapshot import SnapshotBase
+
+    from podflare_nb.client import Egress
 
 
 class PodflareSandboxClient(BaseSandboxClient[PodflareSandboxClientOptions | None]):
@@ -130,7 +132,7 @@ async def _make(
         idle_timeout_seconds=options.idle_timeout_seconds,
         ram_mib=options.ram_mib,
         rootfs_gb=options.rootfs_gb,
-        egress=options.egress,
+        egress=cast("Egress | None", options.egress),  # pydantic takes no TypedDict before Python 3.12
         labels=options.labels,
         env=environment or None,
     )

@@ -11,8 +11,6 @@ from agents.sandbox.session import SandboxSessionState
 from agents.sandbox.session.sandbox_client import BaseSandboxClientOptions
 from pydantic import Field
 
-from podflare_nb.client.networks import Egress
-
 TYPE: Literal["podflare"] = "podflare"
 WORKSPACE = "/workspace"
 """The workspace of every podflare sandbox: the SDK's manifest has no other root here."""
@@ -31,7 +29,7 @@ class PodflareSandboxClientOptions(BaseSandboxClientOptions):
     idle_timeout_seconds: int | None = None
     ram_mib: int | None = None
     rootfs_gb: int | None = None
-    egress: Egress | None = None
+    egress: bool | dict[str, list[str]] | None = None
     labels: dict[str, str] | None = None
     keep_open: bool = False
 
