@@ -68,6 +68,7 @@ class World:
             "pty_id": json.loads(terminal.text.splitlines()[0])["session_id"],
             "winner_id": self.sandbox,
             "path": "a.txt",
+            "port": 8000,
         }
 
     def new(self) -> str:
