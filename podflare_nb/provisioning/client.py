@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +24,7 @@ from .client_kernels import Audit, HeldKernels
 from .handle import KernelHandle
 from .kernelspec import TemplateSpec
 from .limits import Limits
+from .network import forwarding
 from .network.config import NetworkConfig
 from .supervisor_link import SupervisorLink
 from .waiting import receive
@@ -46,6 +48,7 @@ class Supervisor:
         self._held = HeldKernels()
         self._link = self._held.link = SupervisorLink(sock, self._held.hear)
         self._link.lost.add_done_callback(self._held.lose)
+        self._ending = None if process is None else asyncio.create_task(_sweep_after(process))
 
     def __repr__(self) -> str:
         return f"<Supervisor {self.path} {self._link!r} kernels={len(self._held)}>"
@@ -146,6 +149,15 @@ class Supervisor:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
+        if self._ending is not None:
+            await self._ending
+
+
+async def _sweep_after(supervisor: asyncio.subprocess.Process) -> None:
+    """However it ended, the host does not go on to forward for sandboxes that are no more."""
+    await supervisor.wait()
+    with suppress(OSError):  # without root there is nothing to take back
+        forwarding.sweep()
 
 
 def _clean_environment() -> dict[str, str]:

@@ -7,8 +7,9 @@ one: then sandboxes have no IPv6, unless the host forwards it anyway. What the h
 links that are none of ours, it does not forward now: ``rules.host_rules`` guards that.
 
 Supervisors on one host share these settings: each holds a shared lock on a file that lists what was turned on, and
-whoever is left alone with it at the end turns it off. The file of a killed process waits for the next one's end. Files
-are read and changed under another lock, the directory's, which nobody holds for longer than that.
+whoever is left alone with it at the end turns it off: after a supervisor that was killed, the service that started it
+(``sweep``), or else the end of the next one. Files are read and changed under another lock, the directory's, which
+nobody holds for longer than that.
 """
 
 from __future__ import annotations
@@ -77,14 +78,27 @@ class Forwarding:
         if self._lock < 0:
             return
         with _alone():
-            with suppress(BlockingIOError):  # somebody else needs it
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for name in os.pread(self._lock, 1 << 20, 0).decode().split():
-                    with suppress(FileNotFoundError):  # its link has gone
-                        (SETTINGS / name).write_text("0")
-                self._path.unlink(missing_ok=True)
-            os.close(self._lock)
+            _let_go(self._lock, self._path)
             self._lock = -1
+
+
+def sweep() -> None:
+    """Take back what a supervisor that was killed has turned on here, if nobody else needs it. Raises OSError."""
+    paths = [path for path in (_path(4), _path(6)) if path.exists()]
+    for path in paths:
+        with _alone(), suppress(FileNotFoundError):  # somebody else was first
+            _let_go(os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
+
+
+def _let_go(lock: int, path: Path) -> None:
+    """Close the file; whoever is the only one to have it takes back what it lists."""
+    with suppress(BlockingIOError):  # somebody else needs it
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in os.pread(lock, 1 << 20, 0).decode().split():
+            with suppress(FileNotFoundError):  # its link has gone
+                (SETTINGS / name).write_text("0")
+        path.unlink(missing_ok=True)
+    os.close(lock)
 
 
 def whole_host_forwards_6() -> bool:

@@ -124,6 +124,21 @@ def test_what_a_killed_one_turned_on_the_next_turns_off(host, locks, version, se
     assert not locks.exists()
 
 
+@pytest.mark.parametrize(("version", "setting"), VERSIONS)
+def test_what_a_killed_one_turned_on_is_swept_unless_somebody_else_needs_it(host, locks, version, setting):
+    before = now(host, version, setting)
+    with another(locks, version) as killed:
+        forwarding.sweep()
+        assert now(host, version, setting)[f"ipv{version}/conf/eth0/{setting}"] == "1"
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(60)
+        forwarding.sweep()
+    assert now(host, version, setting) == before
+    assert not locks.exists()
+    forwarding.sweep()
+    assert not locks.exists()
+
+
 def test_other_namespaces_have_their_own_files(host, locks):
     first = Forwarding(4)
     with Place("other host") as other, other.entered():
