@@ -31,6 +31,7 @@ from .waiting import receive
 
 Isolation = Literal["namespaces", "none"]
 STOP_SECONDS = 30
+SWEEP_SECONDS, SWEEP_AGAIN_SECONDS = 10.0, 0.1
 SOCKET_VARIABLE = "PODFLARE_NB_SUPERVISOR"
 """Path of the socket of a running supervisor, for other processes of the same user."""
 
@@ -154,10 +155,13 @@ class Supervisor:
 
 
 async def _sweep_after(supervisor: asyncio.subprocess.Process) -> None:
-    """However it ended, the host does not go on to forward for sandboxes that are no more."""
-    await supervisor.wait()
+    """If it was killed, the host does not go on to forward for sandboxes that are no more."""
+    if await supervisor.wait() == 0:
+        return
     with suppress(OSError):  # without root there is nothing to take back
-        forwarding.sweep()
+        async with asyncio.timeout(SWEEP_SECONDS):
+            while not forwarding.sweep():  # what it was about to start ends a moment after it
+                await asyncio.sleep(SWEEP_AGAIN_SECONDS)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from podflare_nb.provisioning.network.rules import UPLINK_PREFIX
+
 from ..conftest import Service
+from ..provisioning.network.netfilter_dump import tables
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -144,6 +148,8 @@ class Traces:
     supervisors: tuple[str, ...]
     runtime_dir: Path
     processes: tuple[Process, ...]
+    namespaces: frozenset[int]
+    """Of networks, beside the service's own."""
 
     @classmethod
     def of(cls, service: Service) -> "Traces":
@@ -151,11 +157,17 @@ class Traces:
         assert names, "the service has no supervisor"
         ours = process(service.process.pid)
         assert ours is not None
-        return cls(names, service.runtime_dir, (ours, *descendants(ours.pid)))
+        everybody = (ours, *descendants(ours.pid))
+        host = (PROC / str(ours.pid) / "ns" / "net").stat().st_ino
+        held = network_namespaces(*(each.pid for each in everybody)) - {host}
+        return cls(names, service.runtime_dir, everybody, frozenset(held))
 
     def left(self) -> list[str]:
-        """All that is still there of it, in words."""
-        found = [f"process {each.pid} {each.command[:80]}" for each in self.processes if each.alive()]
+        """All that is still there of it, in words; of networks, what is left in the caller's network namespace."""
+        found = [f"network namespace {number}" for number in sorted(self.namespaces & network_namespaces())]
+        found += [f"link {name}" for name in uplinks()]
+        found += [f"table {name}" for name in tables() if any(name.endswith(each) for each in self.supervisors)]
+        found += [f"process {each.pid} {each.command[:80]}" for each in self.processes if each.alive()]
         for name in self.supervisors:
             found += [f"mount {line}" for line in mounts() if name in line]
             found += [f"device {line}" for line in loop_devices() if name in line]
@@ -174,6 +186,23 @@ class Traces:
     def until_ended(self, seconds: float) -> None:
         """Wait until every process has ended."""
         until(lambda: not any(each.alive() for each in self.processes), seconds, "the end of all processes")
+
+
+def network_namespaces(*pids: int) -> set[int]:
+    """Those that processes are in, or hold by a descriptor; of all processes if none are named."""
+    found = set()
+    for base in [PROC / str(pid) for pid in pids] or [path for path in PROC.iterdir() if path.name.isdecimal()]:
+        with suppress(OSError):  # it ended while we looked
+            for path in (base / "ns" / "net", *(base / "fd").iterdir()):
+                with suppress(OSError):
+                    if (target := str(path.readlink())).startswith("net:["):
+                        found.add(int(target[5:-1]))
+    return found
+
+
+def uplinks() -> list[str]:
+    """Links of this network namespace to routers."""
+    return [name for _, name in socket.if_nameindex() if name.startswith(UPLINK_PREFIX)]
 
 
 def mounts() -> list[str]:

@@ -82,23 +82,32 @@ class Forwarding:
             self._lock = -1
 
 
-def sweep() -> None:
-    """Take back what a supervisor that was killed has turned on here, if nobody else needs it. Raises OSError."""
-    paths = [path for path in (_path(4), _path(6)) if path.exists()]
-    for path in paths:
-        with _alone(), suppress(FileNotFoundError):  # somebody else was first
-            _let_go(os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
+def sweep() -> bool:
+    """Take back what a supervisor that was killed has turned on here. False if somebody still needs it.
+
+    Raises OSError.
+    """
+    gone = True
+    for path in (_path(4), _path(6)):
+        if path.exists():
+            with _alone(), suppress(FileNotFoundError):  # somebody else was first
+                gone &= _let_go(os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
+    return gone
 
 
-def _let_go(lock: int, path: Path) -> None:
-    """Close the file; whoever is the only one to have it takes back what it lists."""
-    with suppress(BlockingIOError):  # somebody else needs it
+def _let_go(lock: int, path: Path) -> bool:
+    """Close the file; whoever is the only one to have it takes back what it lists: True."""
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name in os.pread(lock, 1 << 20, 0).decode().split():
             with suppress(FileNotFoundError):  # its link has gone
                 (SETTINGS / name).write_text("0")
         path.unlink(missing_ok=True)
-    os.close(lock)
+    except BlockingIOError:  # somebody else needs it
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def whole_host_forwards_6() -> bool:

@@ -128,14 +128,14 @@ def test_what_a_killed_one_turned_on_the_next_turns_off(host, locks, version, se
 def test_what_a_killed_one_turned_on_is_swept_unless_somebody_else_needs_it(host, locks, version, setting):
     before = now(host, version, setting)
     with another(locks, version) as killed:
-        forwarding.sweep()
+        assert not forwarding.sweep()
         assert now(host, version, setting)[f"ipv{version}/conf/eth0/{setting}"] == "1"
         killed.send_signal(signal.SIGKILL)
         killed.wait(60)
-        forwarding.sweep()
+        assert forwarding.sweep()
     assert now(host, version, setting) == before
     assert not locks.exists()
-    forwarding.sweep()
+    assert forwarding.sweep()
     assert not locks.exists()
 
 
