@@ -29,6 +29,7 @@ from .branches import measure_branches
 from .client import measure_client
 from .kernel_socket import KernelSocket
 from .neighbour import measure_neighbour
+from .networks import measure_networks
 from .report import Row, median
 from .servers import HOST, UNPOOLED
 from .wire import Answer, Wire, exchange_at_once
@@ -221,4 +222,5 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "branches": measure_branches,
     "branch-growth": measure_branch_growth,
     "neighbour": measure_neighbour,
+    "network": measure_networks,
 }

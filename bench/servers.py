@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -112,10 +113,11 @@ class OurServer(Server):
 
     name = "podflare_nb"
 
-    def __init__(self, directory: Path, isolation: str) -> None:
+    def __init__(self, directory: Path, isolation: str, options: Sequence[str] = ()) -> None:
         super().__init__(directory)
         self.key = "pnb_" + secrets.token_urlsafe(24)
         self._isolation = isolation
+        self._options = options
 
     @property
     def url(self) -> str:
@@ -128,7 +130,7 @@ class OurServer(Server):
         return [
             sys.executable, "-m", "podflare_nb", "serve", "--port", str(self.port), "--api-key", self.key,
             "--data-dir", str(self.directory / "data"), "--template-dir", str(templates),
-            "--isolation", self._isolation,
+            "--isolation", self._isolation, *self._options,
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
@@ -137,7 +139,7 @@ class OurServer(Server):
         return {"PODFLARE_NB_RUNTIME_DIR": str(self._runtime())}
 
     def _runtime(self) -> Path:
-        return Path("/tmp") / f"pfb-{os.getpid()}"  # noqa: S108 - short, and made private by the service
+        return Path("/tmp") / f"pfb-{os.getpid()}-{self.port}"  # noqa: S108 - short, and made private by the service
 
     def headers(self) -> dict[str, str]:
         """Give the headers that authenticate."""

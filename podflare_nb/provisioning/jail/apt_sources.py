@@ -24,7 +24,7 @@ def addresses(apt: Path = APT) -> Iterator[str]:
         text = _without_comments(path.read_text(errors="replace"))
         if path.suffix == ".sources":
             for stanza in _stanzas(text):
-                yield from (url for url in _ANY.findall(_field(stanza, "uris")) if _WEB.fullmatch(url))
+                yield from _web_uris(stanza)
         else:
             yield from (found[3] for line in text.splitlines() if (found := _web_line(line)))
 
@@ -54,7 +54,9 @@ def _files(apt: Path) -> list[Path]:
 
 
 def _without_comments(text: str) -> str:
-    return "\n".join(line.partition(" #")[0] for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return "\n".join(
+        line.partition(" #")[0].rstrip() for line in text.splitlines() if not line.lstrip().startswith("#")
+    )
 
 
 def _web_line(line: str) -> re.Match[str] | None:
@@ -71,10 +73,17 @@ def _field(stanza: str, name: str) -> str:
     return found[1] if found else ""
 
 
+def _web_uris(stanza: str) -> list[str]:
+    """Its addresses that can be served; none if it is switched off."""
+    if _field(stanza, "enabled").strip().lower() in {"no", "false", "without", "off", "disable"}:
+        return []
+    return [url for url in _ANY.findall(_field(stanza, "uris")) if _WEB.fullmatch(url)]
+
+
 def _shown_stanza(stanza: str) -> str:
-    """A stanza with those of its addresses that can be served; nothing if there are none, or it is switched off."""
-    urls = [url for url in _ANY.findall(_field(stanza, "uris")) if _WEB.fullmatch(url)]
-    if not urls or _field(stanza, "enabled").strip().lower() in {"no", "false", "0"}:
+    """A stanza with those of its addresses that can be served; nothing if there are none."""
+    urls = _web_uris(stanza)
+    if not urls:
         return ""
     uris = "URIs: " + " ".join(_WEB.sub(_plain, url) for url in urls)
     return re.sub(r"^uris:(?:.*)(?:\n[ \t].*)*", uris, stanza, flags=re.IGNORECASE | re.MULTILINE) + "\n"

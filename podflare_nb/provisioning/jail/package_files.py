@@ -22,6 +22,11 @@ PIP = f"""\
 [global]
 index-url = {PYTHON_INDEX}
 disable-pip-version-check = true
+
+[install]
+# Reading the metadata of all that is installed, after each installation, is more than half of pip's time. `pip check`
+# tells the same.
+no-warn-conflicts = true
 """
 UV = f"""\
 link-mode = "copy"

@@ -171,6 +171,12 @@ def look_around(namespace: int | None = None) -> Surroundings:
     return Surroundings(frozenset(addresses), ways, mtu)
 
 
+def settle(netlink: Netlink, index: int) -> None:
+    """Let a link that has just come up carry from now on. Linux finishes that a moment later, and what is sent until
+    then is lost; asked for the link's state, it finishes it first (rtnl_getlink, since 6.10). Raises OSError."""
+    netlink.get(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+
+
 def traffic(netlink: Netlink, index: int) -> tuple[int, int]:
     """Bytes that have come in and gone out over a link. Raises OSError."""
     (body,) = netlink.get(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))

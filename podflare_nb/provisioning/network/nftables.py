@@ -235,7 +235,7 @@ def of_ip(version: int) -> Rule:
 
 
 def from_elsewhere() -> Rule:
-    """Nothing that is sent to its source would leave over the link that it came over: the source is not the sender's."""
+    """An answer would not leave over the link that it came over: its source is not the sender's."""
     return [
         _expression("fib", be32(1, _REGISTER), be32(2, _FIB_RESULT_OIF), be32(3, _FIB_SADDR | _FIB_IIF)),
         _compare(bytes(4)),

@@ -158,6 +158,8 @@ class Router:
                 rules.ask(self._rules)
         with Netlink(NETLINK_ROUTE, namespace) as inside:
             inside.ask([links.up(INSIDE.index), *(links.address(INSIDE.index, each) for each in wire.addresses)])
+            links.settle(inside, INSIDE.index)
+        links.settle(netlink, index)
 
     def connect(self, wire: Wire, namespace: int) -> None:
         """Give the sandbox its default routes, and the way back. Raises OSError."""
@@ -168,14 +170,19 @@ class Router:
 
     def disconnect(self, wire: Wire, namespace: int) -> None:
         """Take away every route, both ways, and end what is connected. Raises OSError."""
-        own = {each.ip for each in wire.addresses}
-        connections.end(namespace, own)  # while the other side can still be told
+        self._end_connections(wire, namespace)  # while the other side can still be told
         with Netlink(NETLINK_ROUTE, namespace) as inside:
             inside.ask([links.unroute(INSIDE.index, each) for each in wire.defaults])
-        connections.end(namespace, own)  # what has begun meanwhile
+        self._end_connections(wire, namespace)  # what has begun meanwhile
         index = FIRST_SANDBOX + wire.number
         self._open_netlink().ask([links.unroute(index, each.network) for each in wire.addresses])
         self._forget(wire)
+
+    def _end_connections(self, wire: Wire, namespace: int) -> None:
+        """There are none where nothing was ever sent, as from a kernel of the pool: to look for them takes longer."""
+        sent, _ = self.traffic(wire)
+        if sent:
+            connections.end(namespace, {each.ip for each in wire.addresses})
 
     def _forget(self, wire: Wire) -> None:
         """Its connections have ended, and are told of now."""

@@ -53,6 +53,8 @@ class SandboxNetwork:
         self._wire: Wire | None = None
         self._connected = False
         self._redirected: list[Network] = []
+        self._redirecting: Netlink | None = None
+        """Kept open: Linux frees what was replaced when it is closed, if not before, and waits for that."""
         self.closed = False
         self.sent, self.received = 0, 0
         """Bytes by proxies so far."""
@@ -122,8 +124,9 @@ class SandboxNetwork:
         wanted: list[Network] = [*fours, *sixes]
         if wanted == self._redirected:
             return
-        with nftables.open_netlink(self.namespace) as netlink:
-            redirecting_rules(wanted).replace(netlink)
+        if self._redirecting is None:
+            self._redirecting = nftables.open_netlink(self.namespace)
+        redirecting_rules(wanted).replace(self._redirecting)
         with Netlink(NETLINK_ROUTE, self.namespace) as netlink:
             netlink.ask([links.let_go(each) for each in self._redirected])
             self._redirected = []
@@ -163,6 +166,8 @@ class SandboxNetwork:
         """Let go of it; the wire ends with its namespace. Idempotent."""
         if self.closed:
             return
+        if self._redirecting is not None:
+            self._redirecting.close()
         self.closed = True
         if self._wire is not None and self._surroundings.router is not None:
             self._surroundings.router.give_back(self._wire)

@@ -145,3 +145,6 @@ def join(near: Place, far: Place, index: int, name: str, mtu: int = 1500) -> Non
     ends = links.End(name, index, near.namespace), links.End(name, index, far.namespace)
     near.ask(links.wire(*ends, bytes.fromhex("020000000077"), mtu), links.up(index))
     far.ask(links.up(index))
+    for place in (near, far):
+        with Netlink(NETLINK_ROUTE, place.namespace) as netlink:
+            links.settle(netlink, index)

@@ -44,11 +44,11 @@ class ProxyConnection:
         """Answer requests until the connection ends, however it does."""
         try:
             await self._serve()
-        except OSError:
+        except OSError:  # what broke on one side is broken on the other
             abort(self._client.sock)
+            self._abort_origin()
         except asyncio.CancelledError:
-            if self._origin is not None:
-                abort(self._origin.sock)
+            self._abort_origin()
             raise
         finally:
             self._leave_origin()
@@ -146,6 +146,10 @@ class ProxyConnection:
         except RefusedError as error:
             self._network.refused(protocol, str(asked[0]), asked[1], error)
             raise
+
+    def _abort_origin(self) -> None:
+        if self._origin is not None:
+            abort(self._origin.sock)
 
     def _leave_origin(self) -> None:
         if self._origin is not None:

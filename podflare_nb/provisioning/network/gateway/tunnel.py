@@ -20,7 +20,7 @@ from .client_hello import NotTlsError
 from .first_bytes import FirstBytes, Kind
 from .pipes import Pipes
 from .policy import RefusedError, shown
-from .relay import abort, end_writing, move
+from .relay import end_writing, move
 from .sandbox_network import Origin
 
 TLS_ALERT_NAME = bytes((21, 3, 3, 0, 2, 2, 112))
@@ -43,8 +43,8 @@ class DisagreementError(RefusedError):
 
 
 async def both_ways(client: ClientConnection, origin: Origin, pipes: Pipes) -> None:
-    """Carry bytes until both sides have ended. An end travels as an end, a break as a break. Raises OSError."""
-    await _together(_up(client, origin, pipes), _down(client, origin, pipes), client, origin)
+    """Carry bytes until both sides have ended. An end travels as an end; a break is an OSError, and the caller's."""
+    await _together(_up(client, origin, pipes), _down(client, origin, pipes))
 
 
 class Tunnel:
@@ -61,7 +61,7 @@ class Tunnel:
         the beginning. Raises DisagreementError, OSError."""
         down = _down(self._client, self._origin, self._pipes)
         try:
-            await _together(self._checked_up(), down, self._client, self._origin)
+            await _together(self._checked_up(), down)
         except _PlainHttpError:
             self._client.buffer[:] = self._first.held
             return True
@@ -132,10 +132,8 @@ async def _down(client: ClientConnection, origin: Origin, pipes: Pipes) -> None:
     end_writing(client.sock)
 
 
-async def _together(
-    up: Coroutine[Any, Any, None], down: Coroutine[Any, Any, None], client: ClientConnection, origin: Origin
-) -> None:
-    """Both to their ends; when one fails, the other is cancelled, and for an OSError both connections broken off."""
+async def _together(up: Coroutine[Any, Any, None], down: Coroutine[Any, Any, None]) -> None:
+    """Both to their ends; when one fails, the other is cancelled, and the failure is raised."""
     tasks = {asyncio.create_task(up), asyncio.create_task(down)}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -143,12 +141,8 @@ async def _together(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    failures = [failure for task in done if (failure := task.exception())]
-    if any(isinstance(failure, OSError) for failure in failures):
-        abort(client.sock)
-        abort(origin.sock)
-    if failures:
-        raise failures[0]
+    for task in done:
+        task.result()
 
 
 def _go_away(text: str) -> bytes:

@@ -29,7 +29,7 @@ class Gateway:
         script = f'{mounts} && exec "$0" -m podflare_nb.provisioning.network.gateway {theirs.fileno()}'
         self.process = subprocess.Popen(
             ["nsenter", f"--net=/proc/self/fd/{world.host}", "unshare", "-m", "sh", "-c", script, sys.executable],
-            pass_fds=[theirs.fileno(), world.host], cwd="/",
+            pass_fds=[theirs.fileno(), world.host], cwd="/", extra_groups=[1, 2],
         )  # fmt: skip
         theirs.close()
         datagrams.send(self._sock, {"op": "configure", **configuration}, [world.router, *extra])

@@ -114,6 +114,7 @@ def test_other_types_are_asked_of_the_hosts_name_servers_if_the_internet_is_allo
         ("34.216.184.93.in-addr.arpa", "PTR"): ["files.example.org."],
     }
     names.additional = [dns.rrset.from_text("mail.example.net.", 60, "IN", "A", PUBLIC, PRIVATE)]
+    names.additional.append(dns.rrset.from_text("inner.example.net.", 60, "IN", "A", PRIVATE))
     sandbox = gateway.open(INTERNET)
     for (name, kind), expected in names.answers.items():
         answer = ask(sandbox, name, kind)

@@ -104,7 +104,15 @@ def test_a_body_that_is_cut_short_is_seen_to_be(gateway):
     assert done.returncode in {18, 56}, done
 
 
-@pytest.mark.parametrize("option", [[], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        [],
+        ["-H", "Transfer-Encoding: chunked"],
+        ["-H", "Expect: 100-continue"],
+        ["-H", "Connection: Content-Length, Transfer-Encoding"],
+    ],
+)
 def test_uploads_arrive_whole(gateway, http_servers, option, tmp_path):
     (tmp_path / "data").write_bytes(b"x" * BIG)
     done = gateway.open(ALLOWED).run(

@@ -5,11 +5,12 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 
 import pytest
 
 from .hellos import client_hello, in_records
-from .internet import PUBLIC, connected, read_all, read_until
+from .internet import PUBLIC, SECONDS, connected, read_all, read_until
 from .servers import HttpServer, Stub, echo, make_certificate, server_context
 
 POLICY = {"allow": ["files.example.org", "example.net", f"{PUBLIC}:443", "*.example.com"]}
@@ -146,6 +147,21 @@ def test_ends_and_breaks_are_carried_as_what_they_are(gateway, sandbox, world, s
         sock.sendall(b"\0")
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
+
+    broken = threading.Event()
+
+    def expect_reset(sock):
+        try:
+            while sock.recv(1):
+                pass
+        except ConnectionResetError:
+            broken.set()
+
+    serve(Stub(world.listen(PUBLIC, 7003), expect_reset))
+    with connected(sandbox, "files.example.org:7003") as sock:
+        sock.sendall(b"\0")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert broken.wait(SECONDS)
 
 
 HTTP = "GET /{} HTTP/1.1\r\nHost: {}\r\n\r\n"
