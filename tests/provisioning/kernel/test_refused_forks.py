@@ -37,7 +37,8 @@ def test_without_room_for_a_thread_a_fork_is_refused_before_anything_is_halted(c
 
 def test_a_thread_that_keeps_the_import_lock_is_named_and_the_kernel_goes_on(client, kernel):
     client.run(
-        "import _imp, threading\nfrom podflare_nb.provisioning.kernel import live_fork\nlive_fork.IMPORT_SECONDS = 0.1\n"
+        "import _imp, threading\n"
+        "from podflare_nb.provisioning.kernel import live_fork\nlive_fork.IMPORT_SECONDS = 0.1\n"
         "held, over = threading.Event(), threading.Event()\n"
         "def hold():\n    _imp.acquire_lock(); held.set(); over.wait(); _imp.release_lock()\n"
         "thread = threading.Thread(target=hold); thread.start(); held.wait()"
