@@ -35,7 +35,7 @@ def test_a_taken_port_is_named(tmp_path):
         (["--prot", "1"], ["--prot"]),
         (["--host", "203.0.113.1"], ["203.0.113.1"]),
         (["--host", "no such host"], ["no such host"]),
-        (["--template-dir", "/nonexistent"], ["/nonexistent", "kernel.json"]),
+        (["--template-dir", "/proc/nothing"], ["/proc/nothing", "kernel.json"]),
         (["--api-key", "short"], ["5 characters"]),
         (["--api-key", "has spaces and is long"], ["letters, digits"]),
         (["surplus"], ["surplus"]),
