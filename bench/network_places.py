@@ -1,5 +1,6 @@
-"""Network namespaces for the ``network`` section: a host for the service, and somewhere to connect to. The machine's own
-network is left alone."""
+"""Network namespaces for the ``network`` section: a host for the service, and somewhere to connect to.
+
+The machine's own network is left alone."""
 
 from __future__ import annotations
 

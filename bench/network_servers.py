@@ -48,7 +48,9 @@ def wheel() -> bytes:
     """A pure wheel of one module."""
     files = {
         f"{PROJECT}.py": b"VALUE = 42\n",
-        f"{PROJECT}-{VERSION}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {PROJECT}\nVersion: {VERSION}\n".encode(),
+        f"{PROJECT}-{VERSION}.dist-info/METADATA": (
+            f"Metadata-Version: 2.1\nName: {PROJECT}\nVersion: {VERSION}\n".encode()
+        ),
         f"{PROJECT}-{VERSION}.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(
@@ -75,7 +77,11 @@ class Index(BaseHTTPRequestHandler):
         if self.path.endswith(".whl"):
             self._answer("application/octet-stream", self.content)
             return
-        file = {"filename": self.name, "url": f"/files/{self.name}", "hashes": {"sha256": hashlib.sha256(self.content).hexdigest()}}
+        file = {
+            "filename": self.name,
+            "url": f"/files/{self.name}",
+            "hashes": {"sha256": hashlib.sha256(self.content).hexdigest()},
+        }
         page = {"meta": {"api-version": "1.0"}, "name": PROJECT, "files": [file]}
         self._answer("application/vnd.pypi.simple.v1+json", json.dumps(page).encode())
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from podflare_nb.provisioning.network import namespaces
 
-from .actions import DATASCI, SANDBOXES, Bench, close, create, prepared_exec, run, said, sandbox, timed
+from .actions import DATASCI, SANDBOXES, Bench, close, create, prepared_exec, said, sandbox, timed
 from .network_places import FAR, INDEX_PORT, RATE_PORT, Places, start
 from .network_servers import PROJECT
 from .report import Row, median
@@ -68,7 +68,7 @@ INSTALL = """
 import subprocess, sys, time, shutil, os
 env = {{name: value for name, value in os.environ.items() if not name.startswith("UV_")}}
 command = {command!r}
-shutil.rmtree("/tmp/site", ignore_errors=True)
+shutil.rmtree(TARGET, ignore_errors=True)
 begun = time.perf_counter()
 done = subprocess.run(command, capture_output=True, text=True, env=env)
 took = (time.perf_counter() - begun) * 1000
@@ -76,6 +76,7 @@ assert done.returncode == 0, done.stderr + done.stdout
 assert os.path.exists("/tmp/site/{project}.py")
 print(took)
 """
+TARGET = "/tmp/site"  # noqa: S108 - a directory of the sandbox's own
 
 
 def measure_networks(bench: Bench) -> None:
@@ -185,10 +186,22 @@ def _measure_many(bench: Bench) -> None:
 
 def _measure_installs(bench: Bench, places: Places) -> None:
     """A cached pure wheel, from the mirror inside and from the index outside."""
-    python = ["-m", "pip", "install", "--no-cache-dir", "--no-deps", "--disable-pip-version-check", "--target", "/tmp/site"]
+    python = [
+        "-m",
+        "pip",
+        "install",
+        "--no-cache-dir",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--target",
+        TARGET,
+    ]
     tools = {
         "pip install": (python, "<= 500 ms"),
-        "uv pip install": (["-m", "uv", "pip", "install", "--no-cache", "--no-deps", "--target", "/tmp/site"], "<= 200 ms"),
+        "uv pip install": (
+            ["-m", "uv", "pip", "install", "--no-cache", "--no-deps", "--target", TARGET],
+            "<= 200 ms",
+        ),
     }
     with bench.ours.wire() as wire, sandbox(wire) as sandbox_id:
         for name, (arguments, target) in tools.items():

@@ -23,7 +23,7 @@ class ClaimedDirectory:
         while True:
             unnamed = base / f"{UNNAMED}{name}"
             unnamed.mkdir(mode=0o700)
-            lock = _locked(unnamed)
+            lock = lock_now(unnamed)
             if lock is None:
                 continue  # a sweep took it in the moment before it was locked
             self._lock = lock
@@ -45,20 +45,20 @@ def sweep(base: Path, prefix: str) -> None:
     """Remove what processes left that were killed. ``prefix``: what the names of such directories begin with."""
     for pattern in (f"{prefix}*", f"{UNNAMED}{prefix}*"):
         for path in base.glob(pattern):
-            lock = _locked(path)
+            lock = lock_now(path)
             if lock is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
 
 
-def _locked(path: Path) -> int | None:
-    """Lock a directory; None if somebody else has it, or it is gone."""
+def lock_now(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
+    """Lock a directory, or share it (LOCK_SH, flock(2)): a descriptor; None if somebody else has it, or it is gone."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
         if path.stat().st_ino == os.fstat(lock).st_ino:
             return lock
     except (BlockingIOError, FileNotFoundError):

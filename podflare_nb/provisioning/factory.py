@@ -18,6 +18,7 @@ from .kernelspec import TemplateSpec
 from .limits import Limits
 from .refilling import Refilling
 from .supervised_kernel import SupervisedKernel
+from .template_environments import TemplateEnvironments
 from .template_pool import TemplatePool
 from .templates import Template, TemplateLostError
 
@@ -28,10 +29,14 @@ FORKS_AT_ONCE = max(2, 2 * (os.cpu_count() or 1))
 class KernelFactory:
     """Templates, pools and forks. ``workshop`` is None with ``--isolation none``: kernels then have no jail."""
 
-    def __init__(self, specs: Mapping[str, TemplateSpec], runtime: Path, workshop: JailWorkshop | None) -> None:
+    def __init__(
+        self, specs: Mapping[str, TemplateSpec], runtime: Path, workshop: JailWorkshop | None,
+        environments: TemplateEnvironments,
+    ) -> None:  # fmt: skip
         self._runtime = runtime
+        self._environments = environments
         self._jails = None if workshop is None else JailMaker(workshop)
-        self._pools = {name: TemplatePool(spec) for name, spec in specs.items()}
+        self._pools = {name: TemplatePool(spec, environments) for name, spec in specs.items()}
         self._serials = itertools.count(1)
         self._gate = asyncio.Semaphore(FORKS_AT_ONCE)
         self._refilling = Refilling(self._add_kernel, None if workshop is None else self._add_jail)
@@ -42,6 +47,12 @@ class KernelFactory:
         """Begin to load all templates; returns at once, ``acquire`` waits for the one that it needs."""
         for pool in self._pools.values():
             self._do(self._load(pool))
+        if self._pools:
+            self._do(self._sweep())
+
+    async def _sweep(self) -> None:
+        await asyncio.wait([pool.template.ready for pool in self._pools.values()])
+        await asyncio.to_thread(self._environments.sweep)
 
     def _do(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

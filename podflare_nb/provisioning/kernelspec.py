@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import InvalidArgumentError
 from ..protocol.egress import Egress
+from ..protocol.requirements import requirement
 from .limits import Limits
 
 PROVISIONER = "podflare-fork-provisioner"
@@ -25,13 +26,15 @@ NAME = re.compile(r"[a-zA-Z0-9._-]+")
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
     """What to make sandboxes from. Times in seconds; ``python`` is the interpreter of the template's environment;
-    ``pool_size`` kernels are kept warm; ``network``: what its sandboxes may reach, None for the operator's default."""
+    ``packages``: Python requirements that are installed on top of it when the template is built; ``pool_size`` kernels
+    are kept warm; ``network``: what its sandboxes may reach, None for the operator's default."""
 
     name: str
     display_name: str
     description: str
     language: str = "python"
     python: str = sys.executable
+    packages: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
@@ -52,8 +55,8 @@ class TemplateSpec:
     def from_json(cls, body: dict[str, Any]) -> TemplateSpec:
         """As it arrives there."""
         network = None if body["network"] is None else Egress.from_json(body["network"])
-        limits, preload = Limits(**body["limits"]), tuple(body["preload"])
-        return cls(**{**body, "limits": limits, "preload": preload, "network": network})
+        lists = {name: tuple(body[name]) for name in ("packages", "preload")}
+        return cls(**{**body, **lists, "limits": Limits(**body["limits"]), "network": network})
 
     def kernelspec(self) -> dict[str, str]:
         """The ``metadata.kernelspec`` of notebooks made with it (nbformat)."""
@@ -88,8 +91,8 @@ def read(path: Path) -> TemplateSpec | None:
     wanted = dict(kernelspec["metadata"].get("podflare_nb", {}))
     try:
         wanted["limits"] = Limits(**wanted.get("limits", {}))
-        if wanted.get("network") is not None:
-            wanted["network"] = Egress.from_json(wanted["network"])
+        wanted["network"] = _network(wanted.get("network"))
+        wanted["packages"] = _packages(wanted.get("packages", {}))
         if wanted.get("python") is None:
             wanted.pop("python", None)
         wanted["preload"] = tuple(wanted.get("preload", ()))
@@ -98,9 +101,34 @@ def read(path: Path) -> TemplateSpec | None:
             name=name, display_name=kernelspec["display_name"], language=kernelspec["language"], **wanted
         )
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{path}: metadata.podflare_nb.network is wrong: {error.message}") from error
+        raise InvalidArgumentError(f"{path}: metadata.podflare_nb.{error.message}") from error
     except (TypeError, KeyError) as error:
         raise InvalidArgumentError(f"{path}: metadata.podflare_nb is wrong: {error}.") from error
+
+
+def _network(wanted: Any) -> Egress | None:
+    try:
+        return None if wanted is None else Egress.from_json(wanted)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"network is wrong: {error.message}") from error
+
+
+def _packages(wanted: Any) -> tuple[str, ...]:
+    """Checked as what users ask for in a sandbox is. Others than Python's are not made part of a template."""
+    if not isinstance(wanted, dict):
+        raise InvalidArgumentError('packages must be an object such as {"python": ["polars>=1.0"]}.')
+    if others := sorted(set(wanted) - {"python"}):
+        raise InvalidArgumentError(
+            f"packages has {', '.join(others)}; a template can have python only. Its sandboxes see what is "
+            "installed in /usr of this machine."
+        )
+    listed = wanted.get("python", [])
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise InvalidArgumentError("packages.python must be a list of requirements such as 'polars>=1.0'.")
+    try:
+        return tuple(requirement(each) for each in listed)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"packages is wrong: {error.message}") from error
 
 
 def default_template(templates: Mapping[str, TemplateSpec]) -> str:

@@ -40,6 +40,7 @@ from .kernelspec import TemplateSpec
 from .network.config import NetworkConfig
 from .network.networks import Networks
 from .supervisor_socket import SOCKET
+from .template_environments import TemplateEnvironments
 
 PREFIX = "s-"
 """What the names of all supervisors' directories begin with."""
@@ -65,6 +66,7 @@ class Supervisor:
         self._specs = {spec["name"]: TemplateSpec.from_json(spec) for spec in config["templates"]}
         self._network = NetworkConfig.from_json(config["network"])
         self._networks: Networks | None = None
+        self._environments: TemplateEnvironments | None = None
         self._ids: IdSlots | None = None
         self._cgroups: CgroupTree | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -111,7 +113,8 @@ class Supervisor:
             claimed_directory.sweep(base, PREFIX)
             self._claimed[kind] = ClaimedDirectory(base, self._name)
         workshop = self._workshop() if self.isolation == "namespaces" else None
-        self.factory = KernelFactory(self._specs, self.runtime, workshop)
+        self._environments = TemplateEnvironments(self._bases["work"] / "templates", self._networks)
+        self.factory = KernelFactory(self._specs, self.runtime, workshop, self._environments)
 
     @property
     def runtime(self) -> Path:
@@ -168,6 +171,8 @@ class Supervisor:
     async def _clean_up(self) -> None:
         if self._networks is not None:
             await self._networks.close()
+        if self._environments is not None:
+            self._environments.close()
         if self._cgroups is not None:
             self._cgroups.remove()
         if self._ids is not None:

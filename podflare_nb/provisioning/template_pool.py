@@ -12,6 +12,7 @@ from .kernelspec import TemplateSpec
 from .limits import Limits
 from .pool import PoolCounts
 from .supervised_kernel import SupervisedKernel
+from .template_environments import TemplateEnvironments
 from .templates import Template
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,9 @@ log = logging.getLogger(__name__)
 class TemplatePool:
     """``target`` warm kernels are wished for; ``starting`` are under way; ``waiting`` requests found none."""
 
-    def __init__(self, spec: TemplateSpec) -> None:
-        self.template = Template(spec)
+    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments) -> None:
+        self._environments = environments
+        self.template = Template(spec, environments)
         self.target = spec.pool_size
         self.warm: deque[SupervisedKernel] = deque()
         self.spare: deque[Branch] = deque()
@@ -59,7 +61,7 @@ class TemplatePool:
             if self.template is lost and lost.lost:
                 log.error("The template %s ended; it is started again.", lost.spec.name)
                 await lost.close()
-                self.template = Template(lost.spec)
+                self.template = Template(lost.spec, self._environments)
                 await self.template.start()
         await self.template.ready
 

@@ -16,6 +16,7 @@ from . import datagrams
 from .jail import package_files
 from .kernel import loader
 from .kernelspec import TemplateSpec
+from .template_environments import PackagesError, TemplateEnvironments
 from .waiting import receive, writable
 
 PRELOAD_SECONDS = 180
@@ -34,11 +35,17 @@ class TemplateLostError(Exception):
     """The template's process ended; the sentence says what is known."""
 
 
+_FAILURES = (TemplateLostError, PackagesError, datagrams.PeerClosedError, TimeoutError)
+
+
 class Template:
     """One template. ``start`` it, await ``ready``, then ``spawn``; ``close`` ends it, not the kernels made from it."""
 
-    def __init__(self, spec: TemplateSpec) -> None:
+    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments) -> None:
         self.spec = spec
+        self.python = spec.python
+        """Its interpreter; once it is started, that of the environment with its packages."""
+        self._environments = environments
         self.ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_seen)
         self.sources: tuple[str, ...] = ()
@@ -56,20 +63,20 @@ class Template:
     @property
     def environment(self) -> dict[str, str]:
         """What a kernel of this template finds in ``os.environ``. Nothing of the service's own environment."""
-        bin_directory = str(Path(self.spec.python).parent)
+        programs = ":".join(dict.fromkeys(str(Path(python).parent) for python in (self.python, self.spec.python)))
         return {
             "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8",
             "TERM": "xterm-256color",
-            "PATH": f"{bin_directory}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "DEBIAN_FRONTEND": "noninteractive",
-            **_installing_into(self.spec.python), **package_files.ENVIRONMENT, **self.spec.env,
+            **_installing_into(self.python), **package_files.ENVIRONMENT, **self.spec.env,
         }  # fmt: skip
 
     async def start(self) -> None:
         """Start the process and wait until its libraries are imported; the outcome is kept in ``ready``."""
         try:
             self.ready.set_result(await self._start())
-        except (OSError, ValueError, TemplateLostError, datagrams.PeerClosedError, TimeoutError) as error:
+        except (OSError, ValueError, *_FAILURES) as error:
             self.lost = isinstance(error, datagrams.PeerClosedError)
             reason = str(error) or (
                 "it took too long" if isinstance(error, TimeoutError) else "it ended without a word"
@@ -78,12 +85,15 @@ class Template:
 
     async def _start(self) -> dict[str, Any]:
         self.sources = await find_sources(self.spec.python)
+        if self.spec.packages:
+            prefix = await self._environments.take(self.spec)
+            self.python, self.sources = str(prefix / "bin/python"), outermost([*self.sources, str(prefix)])
         self._sock, theirs = datagrams.pair()
         self._sock.settimeout(0)
         environment = {key: value for key, value in self.environment.items() if key != "HOME"}
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *loader.command(self.spec.python, theirs.fileno()),
+                *loader.command(self.python, theirs.fileno()),
                 pass_fds=[theirs.fileno()], env={**environment, "HOME": "/nonexistent"}, cwd="/",
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip

@@ -11,10 +11,9 @@ import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from ..errors import InvalidArgumentError
 from ..protocol.packages import Manager
+from ..protocol.requirements import requirement
 from .exec_events import Event, EventEncoder, follow
 from .execution import Execution
 
@@ -23,7 +22,6 @@ _NPM = re.compile(
     r"(@[a-z0-9~][a-z0-9._~-]*/)?[A-Za-z0-9~][A-Za-z0-9._~-]*(@[A-Za-z0-9^~<>=*][A-Za-z0-9.^~<>=*+ |-]*)?",
 )
 _WHAT = {
-    "python": "a requirement such as 'polars>=1.0'; options, paths and addresses are not taken",
     "apt": "the name of a Debian package such as 'jq' or 'jq=1.6-2'; options and paths are not taken",
     "npm": "a package such as 'left-pad@^1.3'; options, paths and addresses are not taken",
 }
@@ -58,16 +56,6 @@ def _command(manager: Manager, names: Iterable[str]) -> str:
     return " ".join([_COMMANDS[manager], *map(shlex.quote, checked)])
 
 
-def _python(name: str) -> str:
-    try:
-        requirement = Requirement(name)
-    except InvalidRequirement as error:
-        raise _wrong("python", name) from error
-    if requirement.url is not None:
-        raise _wrong("python", name)
-    return str(requirement)
-
-
 def _apt(name: str) -> str:
     if not _DEBIAN.fullmatch(name):
         raise _wrong("apt", name)
@@ -80,7 +68,7 @@ def _npm(name: str) -> str:
     return name
 
 
-_CHECKS: dict[Manager, Callable[[str], str]] = {"apt": _apt, "python": _python, "npm": _npm}
+_CHECKS: dict[Manager, Callable[[str], str]] = {"apt": _apt, "python": requirement, "npm": _npm}
 
 
 def _wrong(manager: Manager, name: str) -> InvalidArgumentError:

@@ -128,7 +128,7 @@ print(json.dumps(attempt(speak)))
 """
 
 
-def arrives(lab, supervisor, attacker, *obeying):
+def arrives(lab, attacker, *obeying):
     """Whether a packet that says by which way it wants to go gets to a private address."""
     places = (lab.internet, *obeying)
     with namespaces.open_socket(lab.internet.namespace, socket.AF_INET, socket.SOCK_DGRAM) as heard:
@@ -147,15 +147,15 @@ def arrives(lab, supervisor, attacker, *obeying):
 
 
 @pytest.mark.parametrize("without", [(), POWERLESS], ids=["nobody may ask for it", "no router would obey"])
-def test_a_way_in_the_packet_leads_nowhere(lab, supervisors, sandbox, without):
-    assert not arrives(lab, supervisors(*without), sandbox(True, *without))
+def test_a_way_in_the_packet_leads_nowhere(lab, sandbox, without):
+    assert not arrives(lab, sandbox(True, *without))
 
 
 def test_where_all_obey_it_a_way_in_the_packet_leads_to_a_private_address(lab, supervisors, sandbox):
     without = (*LAYERS, *POWERLESS)
     attacker, router = sandbox(True, *without), supervisors(*without).router()
     try:
-        assert arrives(lab, supervisors(*without), attacker, lab.host, router)
+        assert arrives(lab, attacker, lab.host, router)
     finally:
         router.close()
 
@@ -176,7 +176,9 @@ def test_what_is_sent_to_many_stays_inside(supervisors, sandbox, without):
     name = f"s{int(number, 16)}"
     try:
         with router.entered():
-            heard = namespaces.open_socket(router.namespace, socket.AF_PACKET, socket.SOCK_RAW)  # ETH_P_IP: all that arrives
+            heard = namespaces.open_socket(
+                router.namespace, socket.AF_PACKET, socket.SOCK_RAW
+            )  # ETH_P_IP: all that arrives
             heard.bind((name, 0x0800))
         assert attacker.told(PRELUDE + MULTICAST) == "sent"
         assert reached(attacker.probe([Target("after it", PUBLIC, "udp")])["after it"])
@@ -276,7 +278,7 @@ def test_a_name_of_an_address_that_is_not_public_has_none_inside(sandbox, name):
 @pytest.mark.parametrize("name", ["private", "metadata"])
 def test_where_it_counts_as_public_it_has_one(sandbox, name):
     inside = sandbox(True, network=OPERATORS_MISTAKE)
-    assert inside.told(f"{FETCH}print(json.dumps(look_up('{name}.example.org')))")[0][0] in {"1"}
+    assert inside.told(f"{FETCH}print(json.dumps(look_up('{name}.example.org')))")[0][0] == "1"
 
 
 def test_of_a_name_with_both_only_the_public_address_is_told(sandbox):
@@ -288,7 +290,7 @@ SPELLED = [
     "[::ffff:7f00:1]", "10.9.9.9", "0xa090909", "167905545", "[::ffff:10.9.9.9]", "[64:ff9b::a09:909]", "10.9.9.9.",
     "private.example.org", "PRIVATE.Example.ORG.", "metadata.example.org", "169.254.169.254", "0251.0376.0251.0376",
     "[fd00:ec2::254]", "host.example.org", HOST_PUBLIC, "198.18.0.4", "user@10.9.9.9", "93.184.216.34@10.9.9.9",
-    "10.9.9.9%00.example.org", "１０.9.9.9", "[fe80::1%25eth0]",
+    "10.9.9.9%00.example.org", "\uff11\uff10.9.9.9", "[fe80::1%25eth0]",
 ]  # fmt: skip
 
 
@@ -298,7 +300,9 @@ def test_however_it_is_spelled_the_proxy_refuses(sandbox, egress):
     asked = json.dumps([f"{name}:{ECHO}" for name in SPELLED])
     answers = inside.told(f"{FETCH}print(json.dumps([connect(each) for each in json.loads({asked!r})]))")
     got = dict(zip(SPELLED, answers, strict=True))
-    assert {name: answer for name, answer in got.items() if not answer.startswith(("HTTP/1.1 403", "HTTP/1.1 40"))} == {}
+    assert {
+        name: answer for name, answer in got.items() if not answer.startswith(("HTTP/1.1 403", "HTTP/1.1 40"))
+    } == {}
     assert inside.told(f"{FETCH}print(json.dumps(connect('files.example.org:{ECHO}')))").startswith("reached")
 
 
@@ -424,7 +428,8 @@ def test_what_the_host_forwards_for_sandboxes_it_forwards_for_nobody_else():
         for without, expected in (((), 0), (LAYERS, 2)):
             running = lab.start(*without)
             try:
-                assert reached((inside := running.sandbox(True)).probe([targets[0]])[targets[0].name])
+                inside = running.sandbox(True)
+                assert reached(inside.probe([targets[0]])[targets[0].name])
                 assert len(answered(lab, targets)) == expected, without
                 inside.close()
             finally:

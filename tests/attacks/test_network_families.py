@@ -1,4 +1,4 @@
-"""The policy is the family's: branches, bash, terminals and woken checkpoints have it, and a change is for all at once."""
+"""The policy is the family's: branches, bash, terminals and woken checkpoints have it; a change is for all at once."""
 
 import os
 
@@ -89,7 +89,9 @@ def members(sandbox, first):
 
 
 def by_bash(member):
-    code = f"import json, subprocess, sys\nsource = {PROBE!r} + 'print(probe([[\"x\", \"tcp\", \"{PUBLIC}\", 7000]])[\"x\"])'\n"
+    code = (
+        f'import json, subprocess, sys\nsource = {PROBE!r} + \'print(probe([["x", "tcp", "{PUBLIC}", 7000]])["x"])\'\n'
+    )
     return member.told(
         code + "ran = subprocess.run(['bash', '-c', 'exec \"$0\" -c \"$1\"', sys.executable, source], "
         "capture_output=True, text=True)\nprint(json.dumps(ran.stdout.strip() or ran.stderr))"
@@ -116,11 +118,11 @@ def seen(member):
 
 def test_all_of_a_family_have_the_policy_and_what_it_is_changed_to(sandbox):
     family = members(sandbox, sandbox(True))
-    assert {name: seen(each) for name, each in family.items()} == dict.fromkeys(family, {True})
+    assert {name: seen(each) for name, each in family.items()} == {name: {True} for name in family}
     family["child"].set_egress(False)
-    assert {name: seen(each) for name, each in family.items()} == dict.fromkeys(family, {False})
+    assert {name: seen(each) for name, each in family.items()} == {name: {False} for name in family}
     family["woken"].set_egress(True)
-    assert {name: seen(each) for name, each in family.items()} == dict.fromkeys(family, {True})
+    assert {name: seen(each) for name, each in family.items()} == {name: {True} for name in family}
 
 
 def test_a_checkpoint_wakes_into_the_policy_of_now(sandbox):
@@ -181,7 +183,10 @@ def test_a_download_ends_in_the_middle_when_the_policy_is_narrowed(sandbox):
     inside = sandbox({"allow": ["files.example.org"]})
     inside.run(LARGE)
     inside.set_egress({"allow": []})
-    assert inside.told("import json\nthread.join(20)\nprint(json.dumps([thread.is_alive(), bool(took)]))") == [False, True]
+    assert inside.told("import json\nthread.join(20)\nprint(json.dumps([thread.is_alive(), bool(took)]))") == [
+        False,
+        True,
+    ]
 
 
 def test_the_proxys_variables_come_and_go_in_the_running_kernel(sandbox):

@@ -181,7 +181,7 @@ def test_the_notebook_has_cells_that_install_it_again(http, sandbox):
 
 
 def test_with_egress_off_it_is_refused_before_anything_runs(http, make):
-    sandbox = make(False)  # noqa: FBT003 - as it travels
+    sandbox = make(False)
     answer = http.post(f"/v1/sandboxes/{sandbox}/packages", json={"python": ["spam"]})
     assert_refused(answer, 409, "conflict", "egress is off")
 

@@ -16,13 +16,13 @@ ONE_SPELLING = {
     "bücher.example": "xn--bcher-kva.example",
     "BÜCHER.example": "xn--bcher-kva.example",
     "faß.example": "xn--fa-hia.example",
-    "ｆｕｌｌ.example": "full.example",
+    "\uff46\uff55\uff4c\uff4c.example": "full.example",
     "xn--bcher-kva.example": "xn--bcher-kva.example",
     "_service.example.org": "_service.example.org",
     "localhost": "localhost",
     "1.2.3.4": IPv4Address("1.2.3.4"),
     "1.2.3.4.": IPv4Address("1.2.3.4"),
-    "１.2.3.4": IPv4Address("1.2.3.4"),
+    "\uff11.2.3.4": IPv4Address("1.2.3.4"),
     "[2606:2800::1]": IPv6Address("2606:2800::1"),
     "2606:2800:0:0::1": IPv6Address("2606:2800::1"),
     "::ffff:10.1.2.3": IPv4Address("10.1.2.3"),
@@ -30,11 +30,13 @@ ONE_SPELLING = {
     "0:0:0:0:0:FFFF:7F00:0001": IPv4Address("127.0.0.1"),
 }
 NO_HOST = [
-    "", ".", "..", "a..b", ".a", "-a.example", "a-.example", "a b", "a\0b", "a.example\0.org", "a.example\n", "a/b", "a@b",
+    "", ".", "..", "a..b", ".a", "-a.example", "a-.example", "a b", "a\0b", "a.example\0.org", "a.example\n", "a/b",
+    "a@b",
     "user@files.example.org", "user:secret@files.example.org", "a%00b", "127.1", "127.0.1", "2130706433", "0x7f.0.0.1",
     "0x7f000001", "0177.0.0.1", "017700000001", "1.2.3.4.5", "1.2.3.256", "1.2.3.08", "01.2.3.4", "1.2.3.4..", "0",
     "0x", "example.0x7f", "example.1", "[1.2.3.4]", "[::1", "::1]", "[[::1]]", "fe80::1%eth0", "[fe80::1%25eth0]",
-    "1:2:3", ":::", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "*", "*.", "a.*.b", "a*.example", "xn--a.example\u200b.",
+    "1:2:3", ":::", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "*", "*.", "a.*.b", "a*.example",
+    "xn--a.example\u200b.",
     "🙂" * 64, "a。b。。c",
 ]  # fmt: skip
 
@@ -185,7 +187,9 @@ RANGES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).flatmap(
 )
 WRITTEN = st.one_of(
     st.tuples(st.sampled_from(["", "*."]), NAMES, PORTS).map("".join),
-    st.tuples(RANGES, PORTS).map(lambda two: f"[{two[0]}]{two[1]}" if two[0].version == 6 and two[1] else f"{two[0]}{two[1]}"),
+    st.tuples(RANGES, PORTS).map(
+        lambda two: f"[{two[0]}]{two[1]}" if two[0].version == 6 and two[1] else f"{two[0]}{two[1]}"
+    ),
     st.ip_addresses().map(str).filter(lambda text: "%" not in text),
 )
 
@@ -200,7 +204,7 @@ def test_what_is_shown_reads_back_as_the_same(texts):
 
 @given(st.text(max_size=30))
 @example("0x7f.1")
-@example("１２７．１")
+@example("\uff11\uff12\uff17\uff0e\uff11")
 @example("a.example\u3002")
 def test_whatever_is_read_as_a_host_is_read_the_same_again(text):
     try:
@@ -218,9 +222,10 @@ def test_whatever_is_read_as_a_host_is_read_the_same_again(text):
 
 @given(st.one_of(st.text(max_size=20), st.binary(max_size=3), st.integers(), st.none(), st.lists(st.text(max_size=5))))
 def test_any_rule_is_read_or_refused_in_one_way(value):
+    refused = ""
     try:
         egress = Egress.from_json({"allow": [value]})
-    except InvalidArgumentError as refused:
-        assert refused.message.startswith("egress.allow has ")
-    else:
         assert Egress.from_json(egress.to_json()) == egress
+    except InvalidArgumentError as error:
+        refused = error.message
+    assert not refused or refused.startswith("egress.allow has ")

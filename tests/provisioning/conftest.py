@@ -85,14 +85,20 @@ def new_directories() -> dict[str, Path]:
     }
 
 
+def left_in(directories: dict[str, Path]) -> list[str]:
+    """What is left of a supervisor, but for the cache of packages, which is for the next one."""
+    left = {name: {path.name for path in directory.iterdir()} for name, directory in directories.items()}
+    left["work_dir"].discard("packages")
+    return [f"{name}/{each}" for name, found in left.items() for each in found]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def supervisor():
     directories = new_directories()
     async with await Supervisor.start(templates(), **directories) as running:
         yield running
-    for name, directory in directories.items():
-        left = {path.name for path in directory.iterdir()}
-        assert left <= ({"packages"} if name == "work_dir" else set()), "the cache is for the next, nothing else stays"
+    assert left_in(directories) == []
+    for directory in directories.values():
         shutil.rmtree(directory)
 
 

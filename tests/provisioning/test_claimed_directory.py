@@ -55,7 +55,7 @@ def test_a_directory_is_locked_before_it_has_its_name(tmp_path, monkeypatch):
 
 
 def test_one_that_is_swept_in_the_moment_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    locked, looks = claimed_directory._locked, []
+    locked, looks = claimed_directory.lock_now, []
 
     def late(path):
         if not looks:
@@ -63,7 +63,7 @@ def test_one_that_is_swept_in_the_moment_before_it_is_locked_is_made_again(tmp_p
             path.rmdir()
         return locked(path)
 
-    monkeypatch.setattr(claimed_directory, "_locked", late)
+    monkeypatch.setattr(claimed_directory, "lock_now", late)
     claimed = ClaimedDirectory(tmp_path, "s-ours")
     assert looks == [tmp_path / f"{UNNAMED}s-ours"]
     assert claimed.path.is_dir()

@@ -22,6 +22,7 @@ from podflare_nb.provisioning.handle import FamilyNetwork, Fork, ForkWarning, Us
 from podflare_nb.provisioning.kernel_exit import KernelExit, classify
 from podflare_nb.provisioning.limits import Limits
 from podflare_nb.provisioning.listening import Listener
+from podflare_nb.provisioning.waiting import readable
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 LAUNCHER = Path(__file__).with_name("plain_kernel.py")
@@ -102,6 +103,17 @@ class Spares:
             self._spare.stop()
 
 
+async def all_of(fifo: int) -> bytes:
+    """All that one writer writes."""
+    content = b""
+    while True:
+        await readable(fifo)
+        part = os.read(fifo, 1 << 16)
+        if not part:
+            return content
+        content += part
+
+
 class PlainHandle:
     """A ``KernelHandle`` of a plain kernel."""
 
@@ -163,15 +175,18 @@ class PlainHandle:
 
     async def state(self) -> tuple[bytes, Path]:
         """Its variables, and a copy of its workspace."""
-        os.kill(self.plain.process.pid, signal.SIGUSR1)
-        fifo = self.plain.directory / "fork"
-        reading = asyncio.ensure_future(asyncio.to_thread(fifo.read_bytes))
-        await asyncio.wait({reading, self.exited}, return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():  # nobody will write any more
-            os.close(os.open(fifo, os.O_RDWR))
-        state = await reading
-        if not state:
-            raise NotFoundError("The kernel has ended.")
+        fifo = os.open(self.plain.directory / "fork", os.O_RDONLY | os.O_NONBLOCK)  # without waiting for who writes
+        try:
+            os.kill(self.plain.process.pid, signal.SIGUSR1)
+            reading = asyncio.ensure_future(all_of(fifo))
+            await asyncio.wait({reading, self.exited}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():  # nobody will write any more
+                reading.cancel()
+                await asyncio.wait({reading})
+                raise NotFoundError("The kernel has ended.")
+            state = reading.result()
+        finally:
+            os.close(fifo)
         copied = Path(tempfile.mkdtemp(prefix="pfnb-s1-", dir="/tmp")) / "workspace"
         shutil.copytree(self.plain.workspace, copied)
         return state, copied

@@ -9,6 +9,7 @@ Above: ``attach``; below: ``inventory``, ``sleeping``.
 
 from __future__ import annotations
 
+import _imp
 import os
 import select
 import signal
@@ -31,7 +32,10 @@ from .transport import Transport
 HALT_SECONDS = 5.0
 CONTINUE_SECONDS = 30.0
 """How long the kernel waits to be told to go on."""
-_exit = os._exit  # the user may put something else in its place
+IMPORT_SECONDS, LOOK_SECONDS = 2.0, 0.005
+"""How long a thread of the user's may go on to import, and how often to look."""
+# The user may put something else in their places.
+_exit, _monotonic, _sleep, _import_lock_held = os._exit, time.monotonic, time.sleep, _imp.lock_held
 
 
 @dataclass
@@ -48,8 +52,8 @@ class LiveFork:
         service = self.transport.service
         child, halted = None, False
         try:
-            if not room_for_a_thread():
-                self.orders.refuse(self.order, "failed", "there is no room for another thread or process")
+            if hindrance := _hindrance():
+                self.orders.refuse(self.order, "failed", hindrance)
                 return None
             halted = True
             if service.halt(HALT_SECONDS):
@@ -135,6 +139,18 @@ class LiveFork:
 
     def _say(self, event: str, **more: Any) -> None:
         datagrams.send(self.orders.ctl, {"event": event, "id": self.order.body.get("id"), **more})
+
+
+def _hindrance() -> str:
+    """What a fork would wait for, and perhaps for ever; "" for nothing."""
+    if not room_for_a_thread():
+        return "there is no room for another thread or process"
+    until = _monotonic() + IMPORT_SECONDS
+    while _import_lock_held():  # Python takes it around every fork
+        if _monotonic() > until:
+            return "a thread holds Python's import lock"
+        _sleep(LOOK_SECONDS)
+    return ""
 
 
 def _call_hooks(kind: str, app: TemplateApp) -> list[Entanglement]:

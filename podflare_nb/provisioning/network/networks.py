@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...protocol.egress import OFF, Egress
-from . import links
+from ...protocol.egress import INTERNET, OFF, Egress
+from . import links, listeners, namespaces
 from .attendants import Attendant, Order
 from .config import NetworkConfig
+from .netlink import NETLINK_ROUTE, Netlink
 from .router import Router
 from .sandbox_network import SandboxNetwork
 
@@ -46,6 +49,7 @@ class Networks:
             self._no_internet = str(error)
             log.warning("%s Sandboxes reach only what egress allows by name.", self.why_no_internet())
         self._networks: dict[str, SandboxNetwork] = {}
+        self._mirror_alone: dict[str, int] = {}
         self.gateway = Attendant(GATEWAY, self._all_for_gateway, self._hear)
         self.mirror = Attendant(MIRROR, self._all_for_mirror, self._hear)
 
@@ -74,6 +78,22 @@ class Networks:
             raise
         self._networks[network.id] = network
         return network
+
+    @contextmanager
+    def mirror_alone(self) -> Iterator[int]:
+        """A new network namespace, as long as the block lasts, where there is nothing but the mirror, with all that the
+        operator's indexes have. Raises OSError."""
+        name, namespace = secrets.token_hex(8), namespaces.make()
+        try:
+            with Netlink(NETLINK_ROUTE, namespace) as netlink:
+                netlink.ask([links.up(links.LOOPBACK_INDEX)])
+            self._mirror_alone[name] = namespace
+            self.mirror.tell(*_parts(_mirror_order(name, namespace)))
+            yield namespace
+        finally:
+            self._mirror_alone.pop(name, None)
+            self.mirror.tell({"op": "close", "network": name})
+            os.close(namespace)
 
     def why_no_internet(self) -> str:
         """See ``sandbox_network.Surroundings``."""
@@ -106,6 +126,8 @@ class Networks:
             "op": "configure", "uid": self._uids[1], "config": self._config.packages,
             "cache": str(self._work.parent / "packages"), **self._reach(),
         })  # fmt: skip
+        for name, namespace in list(self._mirror_alone.items()):
+            yield _mirror_order(name, namespace)
         yield from self._all(SandboxNetwork.for_mirror)
 
     def _reach(self) -> dict[str, list[str]]:
@@ -153,3 +175,8 @@ class Networks:
 
 def _parts(order: Order) -> tuple[dict[str, Any], list[int]]:
     return order.body, list(order.fds)
+
+
+def _mirror_order(name: str, namespace: int) -> Order:
+    order = {"op": "open", "network": name, "egress": INTERNET.to_json()}
+    return Order(order, [listeners.packages(namespace)])

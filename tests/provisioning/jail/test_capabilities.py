@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from podflare_nb.provisioning.jail.capabilities import KERNEL_SET, Capability
@@ -57,13 +60,19 @@ def test_what_the_cut_takes_away_and_what_it_leaves(in_child, attempt, with_all,
     assert in_child(source.format("capabilities.keep_kernel_set()", attempt)) == with_set
 
 
-def test_the_sandboxs_root_acts_on_files_of_its_users_but_not_on_those_of_the_host(in_child, tmp_path):
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)
+@pytest.fixture
+def open_directory():
+    """One that everybody may enter, as pytest's own may not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        directory = Path(path)
+        directory.chmod(0o755)
+        yield directory
+
+
+def test_the_sandboxs_root_acts_on_files_of_its_users_but_not_on_those_of_the_host(in_child, open_directory):
     for name in ("theirs", "hosts"):
-        (tmp_path / name).write_text("x")
-        (tmp_path / name).chmod(0o600)
+        (open_directory / name).write_text("x")
+        (open_directory / name).chmod(0o600)
     source = """
 theirs, hosts = sys.argv[1:]
 os.chown(theirs, user_namespace.FIRST_ID + 42, user_namespace.FIRST_ID + 42)
@@ -71,7 +80,7 @@ as_root_of_a_sandbox(user_namespace.FIRST_ID); capabilities.keep_kernel_set()
 print(json.dumps([outcome(open, theirs), outcome(os.chmod, theirs, 0o644), outcome(os.chown, theirs, 7, 7),
                   outcome(open, hosts), outcome(os.chmod, hosts, 0o644), outcome(os.chown, hosts, 0, 0)]))
 """
-    answer = in_child(source, str(tmp_path / "theirs"), str(tmp_path / "hosts"))
+    answer = in_child(source, str(open_directory / "theirs"), str(open_directory / "hosts"))
     assert answer == ["done", "done", "done", "EACCES", "EPERM", "EPERM"]
 
 

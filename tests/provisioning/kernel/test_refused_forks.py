@@ -35,6 +35,21 @@ def test_without_room_for_a_thread_a_fork_is_refused_before_anything_is_halted(c
     assert client.value("service._start_new is no") == "True"
 
 
+def test_a_thread_that_keeps_the_import_lock_is_named_and_the_kernel_goes_on(client, kernel):
+    client.run(
+        "import _imp, threading\n"
+        "from podflare_nb.provisioning.kernel import live_fork\nlive_fork.IMPORT_SECONDS = 0.1\n"
+        "held, over = threading.Event(), threading.Event()\n"
+        "def hold():\n    _imp.acquire_lock(); held.set(); over.wait(); _imp.release_lock()\n"
+        "thread = threading.Thread(target=hold); thread.start(); held.wait()"
+    )
+    with pytest.raises(RefusedError, match="import lock"):
+        kernel.fork()
+    client.run("over.set(); thread.join()")
+    for child in kernel.fork().children:
+        child.close()
+
+
 def test_the_service_thread_waits_for_room_when_others_have_taken_its_place(client, kernel):
     client.run(
         "import threading\nfrom podflare_nb.provisioning.kernel import service\nrefused = 0\n"

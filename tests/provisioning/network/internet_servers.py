@@ -93,7 +93,7 @@ class UdpEcho(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
-    def datagram_received(self, data: bytes, sender: tuple[str, int]) -> None:
+    def datagram_received(self, _: bytes, sender: tuple[str, int]) -> None:
         self._transport.sendto(f"reached {self._address} from {sender[0]}".encode(), sender)
 
 
@@ -117,9 +117,8 @@ def _listening(port: int) -> list[socket.socket]:
 async def start_echo(addresses: list[str], port: int = ECHO, *, streams: bool = True) -> list[Closable]:
     """TCP on all addresses of the place, unless there is that already; UDP on each of these."""
     loop = asyncio.get_running_loop()
-    begun: list[Closable] = []
-    for sock in _listening(port) if streams else ():
-        begun.append(await loop.create_server(Echo, sock=sock))
+    sockets = _listening(port) if streams else []
+    begun: list[Closable] = [await loop.create_server(Echo, sock=sock) for sock in sockets]
     for address in addresses:
         sock = _bound(address, port, socket.SOCK_DGRAM)
         begun.append((await loop.create_datagram_endpoint(lambda address=address: UdpEcho(address), sock=sock))[0])

@@ -187,12 +187,8 @@ class LabSupervisor:
 
     def children(self, module: str) -> list[int]:
         """The attendants of this module."""
-        found = []
-        for path in Path(f"/proc/{self.pid}/task").glob("*/children"):
-            for pid in path.read_text().split():
-                if module in Path(f"/proc/{pid}/cmdline").read_text():
-                    found.append(int(pid))
-        return found
+        pids = [pid for path in Path(f"/proc/{self.pid}/task").glob("*/children") for pid in path.read_text().split()]
+        return [int(pid) for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def router(self) -> Place:
         """The router's namespace, which the gateway is in."""

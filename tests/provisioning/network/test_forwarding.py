@@ -35,7 +35,7 @@ def locks(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def host(locks):
+def host(locks):  # noqa: ARG001 - where they are put
     """A namespace with two links; the test's thread is in it."""
     with Place("host") as host, Place("outside") as outside:
         for pattern in ("ipv4/conf/*/forwarding", "ipv6/conf/*/force_forwarding"):
@@ -47,7 +47,10 @@ def host(locks):
 
 
 def now(host, version, setting):
-    return {path: host.setting(path) for path in (f"ipv{version}/conf/{name}/{setting}" for name in ("lo", "eth0", "eth1", "default", "all"))}
+    return {
+        path: host.setting(path)
+        for path in (f"ipv{version}/conf/{name}/{setting}" for name in ("lo", "eth0", "eth1", "default", "all"))
+    }
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def test_what_forwarded_anyway_is_left_alone_and_told(host, version, setting):
     assert now(host, version, setting) == before
 
 
-def test_a_host_that_is_a_router_anyway_is_not_touched(host, locks):
+def test_a_host_that_is_a_router_anyway_is_not_touched(host):
     host.setting("ipv4/ip_forward", "1")
     before = now(host, 4, "forwarding")
     held = Forwarding(4)

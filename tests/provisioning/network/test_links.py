@@ -75,7 +75,10 @@ def test_bytes_are_counted_both_ways(pair):
 def test_without_its_route_nothing_goes_and_a_wire_goes_with_one_end(pair):
     near, far, here = pair
     here.ask([links.unroute(5, ip_network("0.0.0.0/0"))])
-    with namespaces.open_socket(near, socket.AF_INET, socket.SOCK_DGRAM) as sender, pytest.raises(OSError, match="unreach"):
+    with (
+        namespaces.open_socket(near, socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        pytest.raises(OSError, match="unreach"),
+    ):
         sender.sendto(b"x", ("198.18.0.2", 7000))
     here.ask([links.unwire(5)])
     for namespace in (near, far):

@@ -39,7 +39,7 @@ def namespace():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda reach: rules.sandbox_rules(reach),
+        rules.sandbox_rules,
         lambda reach: rules.router_rules(reach, 2, ConnectionLimits()),
         lambda reach: rules.router_rules(reach, 2, ConnectionLimits(), bare=True),
         lambda reach: rules.host_rules("t", reach, 9, networks(["169.254.64.1", "fd00::1"]), {}),
@@ -74,8 +74,9 @@ def test_a_set_holds_a_range_to_its_very_edges(namespace, text):
 
 @pytest.mark.parametrize(
     ("closed", "address", "refused"),
-    [("127.5.0.0/16", "127.5.0.0", True), ("127.5.0.0/16", "127.5.255.255", True), ("127.5.0.0/16", "127.4.255.255", False),
-     ("127.5.0.0/16", "127.6.0.0", False), ("0.0.0.0/0", "127.9.9.9", True), ("127.5.5.5/32", "127.5.5.5", True),
+    [("127.5.0.0/16", "127.5.0.0", True), ("127.5.0.0/16", "127.5.255.255", True),
+     ("127.5.0.0/16", "127.4.255.255", False), ("127.5.0.0/16", "127.6.0.0", False),
+     ("0.0.0.0/0", "127.9.9.9", True), ("127.5.5.5/32", "127.5.5.5", True),
      ("127.5.5.5/32", "127.5.5.6", False), ("::/0", "::1", True), ("::1/128", "::1", True), ("::2/127", "::1", False)],
 )  # fmt: skip
 def test_a_packet_meets_exactly_its_range(namespace, closed, address, refused):
@@ -120,9 +121,9 @@ def test_a_table_with_an_owner_goes_with_its_socket_and_nobody_else_changes_it(n
     table = rules.host_rules("t", Reach(), 9, networks(["169.254.64.1"]), {})
     owner = nftables.open_netlink(namespace)
     table.commit(owner)
+    more = nftables.Table("t")
+    more.chain("late", [], hook="input")
     with nftables.open_netlink(namespace) as other, pytest.raises(PermissionError):
-        more = nftables.Table("t")
-        more.chain("late", [], hook="input")
         more.commit(other)
     assert tables(namespace) == ["t"]
     owner.close()
