@@ -51,8 +51,8 @@ def main(fd: int) -> NoReturn:
     control = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)  # noqa: FBT003
     with contextlib.suppress(datagrams.PeerClosedError):
-        app = _configure(control, datagrams.receive(control).body)
         children = Children(control)
+        app = _configure(control, datagrams.receive(control).body)
         signal.signal(signal.SIGCHLD, children.reap)
         while True:
             order = datagrams.receive(control)
