@@ -101,7 +101,9 @@ def test_children_share_no_variables_and_no_descriptors(template):
 
 
 def test_a_subprocess_inherits_its_standard_streams_only(client):
-    listing = client.run("%%bash\nls -l /proc/$$/fd | awk '{print $9}'").text().split()
+    listing = (
+        client.run("%%bash\nls /proc/$$/fd\ntrue").text().split()
+    )  # no pipe, which bash itself would hold for a moment
     assert sorted(set(listing) - {"255"}) == ["0", "1", "2"]
 
 
