@@ -31,7 +31,7 @@ from .waiting import receive
 
 Isolation = Literal["namespaces", "none"]
 STOP_SECONDS = 30
-SWEEP_SECONDS, SWEEP_AGAIN_SECONDS = 10.0, 0.1
+SWEEPS, SWEEP_AGAIN_SECONDS = 100, 0.1
 SOCKET_VARIABLE = "PODFLARE_NB_SUPERVISOR"
 """Path of the socket of a running supervisor, for other processes of the same user."""
 
@@ -159,9 +159,10 @@ async def _sweep_after(supervisor: asyncio.subprocess.Process) -> None:
     if await supervisor.wait() == 0:
         return
     with suppress(OSError):  # without root there is nothing to take back
-        async with asyncio.timeout(SWEEP_SECONDS):
-            while not forwarding.sweep():  # what it was about to start ends a moment after it
-                await asyncio.sleep(SWEEP_AGAIN_SECONDS)
+        for _ in range(SWEEPS):
+            if forwarding.sweep():
+                return
+            await asyncio.sleep(SWEEP_AGAIN_SECONDS)  # what it was about to start ends a moment after it
 
 
 def _clean_environment() -> dict[str, str]:
