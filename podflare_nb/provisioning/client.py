@@ -160,7 +160,8 @@ async def _sweep_after(supervisor: asyncio.subprocess.Process) -> None:
         return
     with suppress(OSError):  # without root there is nothing to take back
         async with asyncio.timeout(SWEEP_SECONDS):
-            while not forwarding.sweep():  # what it was about to start ends a moment after it
+            # What it was about to start ends a moment after it, and nobody tells.
+            while not forwarding.sweep():  # noqa: ASYNC110 - as said
                 await asyncio.sleep(SWEEP_AGAIN_SECONDS)
 
 
