@@ -68,12 +68,12 @@ INSTALL = """
 import subprocess, sys, time, shutil, os
 env = {{name: value for name, value in os.environ.items() if not name.startswith("UV_")}}
 command = {command!r}
-shutil.rmtree(TARGET, ignore_errors=True)
+shutil.rmtree({target!r}, ignore_errors=True)
 begun = time.perf_counter()
 done = subprocess.run(command, capture_output=True, text=True, env=env)
 took = (time.perf_counter() - begun) * 1000
 assert done.returncode == 0, done.stderr + done.stdout
-assert os.path.exists("/tmp/site/{project}.py")
+assert os.path.exists({target!r} + "/{project}.py")
 print(took)
 """
 TARGET = "/tmp/site"  # noqa: S108 - a directory of the sandbox's own
@@ -211,14 +211,18 @@ def _measure_installs(bench: Bench, places: Places) -> None:
             index += ["--trusted-host", FAR] if "uv" not in name else []
             inside, outside = [], []
             for turn in range(bench.samples(10, 3) + 1):
-                code = INSTALL.format(command=[sys.executable, *arguments, PROJECT], project=PROJECT)
+                code = _install([*arguments, PROJECT])
                 took = float(said(wire, sandbox_id, code).splitlines()[-1])
-                code = INSTALL.format(command=[sys.executable, *arguments, *index, PROJECT], project=PROJECT)
+                code = _install([*arguments, *index, PROJECT])
                 plain = _plain_rate(places, code)
                 if turn:
                     inside.append(took)
                     outside.append(plain)
             bench.report.add(Row(f"{name} of a cached wheel", "ms", inside, outside, target))
+
+
+def _install(arguments: list[str]) -> str:
+    return INSTALL.format(command=[sys.executable, *arguments], project=PROJECT, target=TARGET)
 
 
 def _has_uv() -> bool:

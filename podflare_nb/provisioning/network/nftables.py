@@ -234,17 +234,19 @@ def of_ip(version: int) -> Rule:
     return [_meta(_META_NFPROTO), _compare(bytes([socket.AF_INET if version == 4 else socket.AF_INET6]))]
 
 
-def from_elsewhere() -> Rule:
-    """An answer would not leave over the link that it came over: its source is not the sender's."""
+def from_elsewhere(version: int) -> Rule:
+    """Nothing that is sent to its source would leave over the link that it came over: it is of somebody else."""
     return [
+        *of_ip(version),
         _expression("fib", be32(1, _REGISTER), be32(2, _FIB_RESULT_OIF), be32(3, _FIB_SADDR | _FIB_IIF)),
         _compare(bytes(4)),
     ]
 
 
-def from_a_foreign_address() -> Rule:
+def from_a_foreign_address(version: int) -> Rule:
     """Its source is no address of this namespace."""
     return [
+        *of_ip(version),
         _expression("fib", be32(1, _REGISTER), be32(2, _FIB_RESULT_ADDRTYPE), be32(3, _FIB_SADDR)),
         _compare(struct.pack("=I", _RTN_LOCAL), 1),
     ]

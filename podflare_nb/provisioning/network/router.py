@@ -91,6 +91,7 @@ class Router:
             os.close(own)
         # A router has forwarding on before it has addresses: what it takes for its own depends on it.
         with namespaces.entered(self.namespace):
+            (SETTINGS / "ipv4/conf/all/rp_filter").write_text("1")  # a source that is not the sender's goes nowhere
             (SETTINGS / "ipv4/ip_forward").write_text("1")
             (SETTINGS / "ipv6/conf/all/forwarding").write_text("1")
             conntrack.set_up()

@@ -57,8 +57,8 @@ def sandbox_rules(reach: Reach) -> nft.Table:
     ])  # fmt: skip
     table.chain("output", [
         [*nft.out_of(LOOPBACK_INDEX), nft.verdict(nft.ACCEPT)],
-        # IPv6 sockets can bind any address (IP_FREEBIND): nobody sends in another's name.
-        [*nft.from_a_foreign_address(), nft.verdict(nft.DROP)],
+        # Sockets can bind any address (IP_FREEBIND), and IPv6 sends from it: nobody sends in another's name.
+        [*nft.from_a_foreign_address(6), nft.verdict(nft.DROP)],
         *_only_public(reach),
     ], hook="output")  # fmt: skip
     return table
@@ -98,7 +98,7 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
         [nft.reject()],
     ])  # fmt: skip
     table.chain("forward", [
-        [*nft.not_into(uplink), *nft.from_elsewhere(), nft.verdict(nft.DROP)],
+        [*nft.not_into(uplink), *nft.from_elsewhere(6), nft.verdict(nft.DROP)],  # of IPv4 rp_filter sees to that
         known,
         *_only_public(reach),
         *_within_limits(limits),
