@@ -28,7 +28,8 @@ _TABLE, _DELETE_TABLE, _CHAIN, _RULE, _SET, _ELEMENTS = 0, 2, 3, 6, 9, 12
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _VERDICT_REGISTER, _REGISTER = 0, 1
-_SET_INTERVAL, _SET_CONSTANT, _SET_EVAL = 0x4, 0x2, 0x20
+_SET_INTERVAL, _SET_CONSTANT, _SET_TIMEOUT, _SET_EVAL = 0x4, 0x2, 0x10, 0x20
+_UPDATE = 1
 _INTERVAL_END = 1
 _IPV4_TYPE, _IPV6_TYPE = 7, 8
 _META_IIF, _META_OIF, _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 4, 5, 6, 7, 15, 16
@@ -84,13 +85,16 @@ class Table:
             return first
         return first + nested(1, nested(1, attribute(1, after.to_bytes(length, "big"))), be32(3, _INTERVAL_END))
 
-    def meter(self, name: str, version: int) -> None:
-        """A set that rules fill as they go, one element for each source address (``each_source``)."""
+    def meter(self, name: str, version: int, seconds: int = 0) -> None:
+        """A set that rules fill as they go, one element for each source address (``each_source``). It is forgotten so
+        long after it was last asked for; 0: when Linux sees that it has no connection any more."""
         kind, length = (_IPV4_TYPE, 4) if version == 4 else (_IPV6_TYPE, 16)
         self._sets += 1
         head = text(1, self.name) + text(2, name)
-        about = be32(3, _SET_EVAL) + be32(4, kind) + be32(5, length) + be32(10, self._sets)
-        self._messages.append(_generic(_SET, ACK | CREATE, head + about + nested(9, be32(1, METERED))))
+        flags = _SET_EVAL | (_SET_TIMEOUT if seconds else 0)
+        about = be32(3, flags) + be32(4, kind) + be32(5, length) + be32(10, self._sets) + nested(9, be32(1, METERED))
+        forgets = attribute(11, struct.pack(">Q", seconds * 1000)) if seconds else b""
+        self._messages.append(_generic(_SET, ACK | CREATE, head + about + forgets))
 
     def chain(  # noqa: PLR0913 - what a chain is
         self, name: str, rules: Iterable[Rule], *, hook: str = "", kind: str = "filter", priority: int = 0,
@@ -170,7 +174,7 @@ def _lookup(name: str) -> Expression:
 
 def each_source(version: int, meter: str, limit: Expression) -> Rule:
     """It is over the limit, of which each source address has its own."""
-    add = _expression("dynset", text(1, meter), be32(3, 0), be32(4, _REGISTER), nested(7, limit))
+    add = _expression("dynset", text(1, meter), be32(3, _UPDATE), be32(4, _REGISTER), nested(7, limit))
     return [*of_ip(version), _load_address(version, source=True), add]
 
 

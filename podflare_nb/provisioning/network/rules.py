@@ -39,6 +39,8 @@ LOGGED_BYTES = 128
 Guard = Mapping[int, AbstractSet[int]]
 """By version of IP, where the host is made to forward: the links that it forwards over anyway."""
 LOGS_PER_SECOND, LOGS_AT_ONCE = 10, 50
+RATE_SECONDS = 60
+"""How long a sandbox's rate is known after its last new connection: there is room for so many."""
 EARLY = -10
 """Before others' rules: what these drop is dropped, what they accept the others still see."""
 
@@ -85,7 +87,7 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
     _name_ranges(table, reach)
     for version in (4, 6):
         table.meter(f"connections{version}", version)
-        table.meter(f"rate{version}", version)
+        table.meter(f"rate{version}", version, RATE_SECONDS)
     table.chain("leave", [
         [*nft.out_of(uplink), nft.masquerade()],
     ], hook="postrouting", kind="nat", priority=nft.SOURCE_NAT_PRIORITY)  # fmt: skip

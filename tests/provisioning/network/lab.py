@@ -19,10 +19,11 @@ from podflare_nb.provisioning.client import Supervisor
 from podflare_nb.provisioning.network import links
 from podflare_nb.provisioning.network.config import NetworkConfig
 
+from ...faults.traces import until
 from ..conftest import KernelClient, Outcome, new_directories, templates
 from .internet_servers import ECHO, make_certificate, start_echo, start_web
 from .names import NameServer
-from .places import Place, join
+from .places import SECONDS, Place, join
 
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1::34"
 ELSEWHERE, ELSEWHERE_6 = "198.41.0.4", "2a01:500:ba3e::30"
@@ -191,10 +192,16 @@ class LabSupervisor:
         return [int(pid) for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def router(self) -> Place:
-        """The router's namespace, which the gateway is in."""
-        (gateway,) = self.children("network.gateway")
-        fd = os.open(f"/proc/{gateway}/ns/net", os.O_RDONLY)
-        return Place("router", namespace=fd)
+        """The router's namespace, which the gateway is in once it is ready."""
+        host = os.fstat(self.lab.host.namespace).st_ino
+        inside: list[Path] = []
+
+        def is_there() -> bool:
+            inside[:] = [Path(f"/proc/{pid}/ns/net") for pid in self.children("network.gateway")]
+            return bool(inside) and inside[0].stat().st_ino != host
+
+        until(is_there, SECONDS, "the gateway is in the router's namespace")
+        return Place("router", namespace=os.open(inside[0], os.O_RDONLY))
 
     def close(self) -> None:
         """End it; it must leave nothing but its cache of packages, which others use."""
