@@ -16,6 +16,7 @@ from podflare_nb.provisioning.fork_files import ForkFiles
 from podflare_nb.provisioning.jail import syscalls as sc
 from podflare_nb.provisioning.jail.branching import NewBranch
 from podflare_nb.provisioning.jail.cgroups import CgroupTree
+from podflare_nb.protocol.egress import OFF
 from podflare_nb.provisioning.jail.disk import DiskStore
 from podflare_nb.provisioning.jail.plan import BRANCH_ROOT, LAYERS
 from podflare_nb.provisioning.jail.user_namespace import IdSlots
@@ -26,6 +27,16 @@ from podflare_nb.provisioning.limits import Limits
 SOURCE = "/opt/podflare-nb-test/source"
 """A directory of the host that sandboxes see, two below one that they may move."""
 SECONDS = 60
+
+
+class NoNetworks:
+    """Of jails whose files are all that is looked at."""
+
+    def default(self, _):
+        return OFF
+
+    def open(self, *_):
+        return None
 
 
 @asynccontextmanager
@@ -39,7 +50,7 @@ async def workshop():
     ids, cgroups = IdSlots(work / "ids"), CgroupTree.open(f"test-{work.name}")
     sc.set_child_subreaper()
     try:
-        yield JailMaker(JailWorkshop(work / "root", work, DiskStore(work / "disks"), ids, cgroups))
+        yield JailMaker(JailWorkshop(work / "root", work, DiskStore(work / "disks"), ids, cgroups, NoNetworks()))
     finally:
         await all_reaped()
         sc.set_child_subreaper(enabled=False)
@@ -51,7 +62,7 @@ async def workshop():
 
 async def first_branch(maker, **limits):
     """A new jail's first branch."""
-    return await maker.build(("/usr", SOURCE), Limits(**{"disk_mib": 64, "inodes": 4000, **limits}))
+    return await maker.build(("/usr", SOURCE), Limits(**{"disk_mib": 64, "inodes": 4000, **limits}), None)
 
 
 @dataclass
