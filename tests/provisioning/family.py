@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podflare_nb.protocol.egress import OFF
 from podflare_nb.provisioning.branches import Branch
 from podflare_nb.provisioning.errands import all_reaped
 from podflare_nb.provisioning.fork_files import ForkFiles
 from podflare_nb.provisioning.jail import syscalls as sc
 from podflare_nb.provisioning.jail.branching import NewBranch
 from podflare_nb.provisioning.jail.cgroups import CgroupTree
-from podflare_nb.protocol.egress import OFF
 from podflare_nb.provisioning.jail.disk import DiskStore
 from podflare_nb.provisioning.jail.plan import BRANCH_ROOT, LAYERS
 from podflare_nb.provisioning.jail.user_namespace import IdSlots
