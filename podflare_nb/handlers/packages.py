@@ -25,9 +25,9 @@ class PackagesHandler(StreamingHandler):
     async def post(self, sandbox_id: str) -> None:
         """Install. A client that goes away before the end cancels what runs."""
         request = self.read(InstallPackages)
-        wanted = steps(apt=request.apt, python=request.python, npm=request.npm)
         services = await self.services()
         sandbox = services.sandboxes.get(self.who.tenant.id, sandbox_id)
+        wanted = steps(apt=request.apt, python=request.python, npm=request.npm)
         if sandbox.egress.mode == "off":
             raise ConflictError(
                 "This sandbox's egress is off, so nothing can be installed. Let it reach the indexes of packages first "

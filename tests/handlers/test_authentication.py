@@ -79,6 +79,7 @@ BODIES = {
     "rewind": {"turn_id": "turn_1"},
     "approve": {"tool_call_id": "a", "approved": True},
     "input": {"data_b64": ""},
+    "packages": {"python": ["six"]},
     "resize": {"cols": 80, "rows": 24},
 }
 """By the last word of the route."""

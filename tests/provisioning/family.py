@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podflare_nb.protocol.egress import OFF
 from podflare_nb.provisioning.branches import Branch
 from podflare_nb.provisioning.errands import all_reaped
 from podflare_nb.provisioning.fork_files import ForkFiles
@@ -28,6 +29,16 @@ SOURCE = "/opt/podflare-nb-test/source"
 SECONDS = 60
 
 
+class NoNetworks:
+    """Of jails whose files are all that is looked at."""
+
+    def default(self, _):
+        return OFF
+
+    def open(self, *_):
+        return None
+
+
 @asynccontextmanager
 async def workshop():
     """What jails are made from; at the end nothing is left of it."""
@@ -39,7 +50,7 @@ async def workshop():
     ids, cgroups = IdSlots(work / "ids"), CgroupTree.open(f"test-{work.name}")
     sc.set_child_subreaper()
     try:
-        yield JailMaker(JailWorkshop(work / "root", work, DiskStore(work / "disks"), ids, cgroups))
+        yield JailMaker(JailWorkshop(work / "root", work, DiskStore(work / "disks"), ids, cgroups, NoNetworks()))
     finally:
         await all_reaped()
         sc.set_child_subreaper(enabled=False)
@@ -51,7 +62,7 @@ async def workshop():
 
 async def first_branch(maker, **limits):
     """A new jail's first branch."""
-    return await maker.build(("/usr", SOURCE), Limits(**{"disk_mib": 64, "inodes": 4000, **limits}))
+    return await maker.build(("/usr", SOURCE), Limits(**{"disk_mib": 64, "inodes": 4000, **limits}), None)
 
 
 @dataclass

@@ -318,7 +318,7 @@ async def test_between_two_kernels_the_workspace_cannot_be_had(root):
     handle = Handle(root)
     os.close(handle.workspace_fd)
     handle.workspace_fd = -1
-    with pytest.raises(ConflictError, match="is ending, or its kernel is being replaced now"):
+    with pytest.raises(ConflictError, match="is ending, or its kernel is being replaced"):
         await WorkspaceFiles(lambda: handle).entries()
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from podflare_nb.provisioning.network.gateway.records import (
+from podflare_nb.provisioning.network.records import (
     BATCH_RECORDS,
     BURST,
     MAX_TEXT,
