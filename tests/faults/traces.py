@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from podflare_nb.provisioning.network import namespaces
 from podflare_nb.provisioning.network.rules import UPLINK_PREFIX
 
 from ..conftest import Service
@@ -20,6 +21,7 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 WORK = Path(f"/var/tmp/podflare_nb-{os.getuid()}")
 SUPERVISOR, INIT = "provisioning.supervisor", "podflare-nb-init"
+SO_NETNS_COOKIE = 71
 LOOK_AGAIN_SECONDS = 0.02
 STEADY_LOOKS = 12
 T = TypeVar("T")
@@ -158,14 +160,16 @@ class Traces:
         ours = process(service.process.pid)
         assert ours is not None
         everybody = (ours, *descendants(ours.pid))
-        host = (PROC / str(ours.pid) / "ns" / "net").stat().st_ino
+        host = cookie(PROC / str(ours.pid) / "ns" / "net")
         held = network_namespaces(*(each.pid for each in everybody)) - {host}
         return cls(names, service.runtime_dir, everybody, frozenset(held))
 
     def left(self) -> list[str]:
         """All that is still there of it, in words; of networks, what is left in the caller's network namespace."""
         found = [f"network namespace {number}" for number in sorted(self.namespaces & network_namespaces())]
-        found += [f"link {name}" for name in uplinks()]
+        found += [
+            f"link {name}" for name in uplinks() if name.removeprefix(UPLINK_PREFIX) in " ".join(self.supervisors)
+        ]
         found += [f"table {name}" for name in tables() if any(name.endswith(each) for each in self.supervisors)]
         found += [f"process {each.pid} {each.command[:80]}" for each in self.processes if each.alive()]
         for name in self.supervisors:
@@ -189,15 +193,28 @@ class Traces:
 
 
 def network_namespaces(*pids: int) -> set[int]:
-    """Those that processes are in, or hold by a descriptor; of all processes if none are named."""
-    found = set()
+    """Those that processes are in, or hold by a descriptor; of all processes if none are named.
+
+    By their cookies, which Linux gives only once: their inode numbers soon pass to others.
+    """
+    found: dict[str, int] = {}
     for base in [PROC / str(pid) for pid in pids] or [path for path in PROC.iterdir() if path.name.isdecimal()]:
         with suppress(OSError):  # it ended while we looked
             for path in (base / "ns" / "net", *(base / "fd").iterdir()):
                 with suppress(OSError):
-                    if (target := str(path.readlink())).startswith("net:["):
-                        found.add(int(target[5:-1]))
-    return found
+                    if (target := str(path.readlink())).startswith("net:[") and target not in found:
+                        found[target] = cookie(path)
+    return set(found.values())
+
+
+def cookie(path: Path) -> int:
+    """Of the network namespace that this leads to."""
+    namespace = os.open(path, os.O_RDONLY)
+    try:
+        with namespaces.open_socket(namespace, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+    finally:
+        os.close(namespace)
 
 
 def uplinks() -> list[str]:

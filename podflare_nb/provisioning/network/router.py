@@ -50,10 +50,10 @@ class Router:
     """``open`` it; ``attach`` sandboxes; ``close`` takes everything away."""
 
     def __init__(self, name: str, reach: Reach, limits: ConnectionLimits, without: tuple[str, ...]) -> None:
-        """``without``: layers left out, for negative controls."""
+        """``name`` ends as no other router's on this host; ``without``: layers left out, for negative controls."""
         self._name, self._limits, self._without = name, limits, without
         self._forwarding: list[Forwarding] = []
-        self._uplink_name = f"{UPLINK_PREFIX}{secrets.token_hex(4)}"
+        self._uplink_name = f"{UPLINK_PREFIX}{name.rpartition('-')[2]}"
         self._uplink = secrets.randbelow(1 << 28) + (1 << 24)
         self.namespace = -1
         self._netlink: Netlink | None = None
