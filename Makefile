@@ -8,6 +8,8 @@ SOURCES := $(shell find podflare_nb kernelspecs jupyter-config -type f -not -nam
 ARGS ?=
 # How many processes share the tests, a file at a time; 0: none beside pytest itself, as --pdb needs it.
 WORKERS ?= 2
+# These count what is on the whole machine, or fill it: nothing else may run beside them.
+ALONE := tests/attacks tests/faults tests/provisioning/network
 
 .PHONY: run test bench lint check bundle doctor clean
 
@@ -16,7 +18,12 @@ run: $(VENV)/installed  ## start the service; ARGS="--port 9000" passes options 
 
 test: $(VENV)/installed-dev  ## the whole test suite, a real browser included
 	@sh scripts/ensure_chromium.sh
+ifeq ($(ARGS),)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest $(ALONE)
+else
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+endif
 
 lint: $(VENV)/installed-dev  ## style, types, import contracts, generated files
 	$(BIN)/ruff check .
