@@ -7,7 +7,7 @@ import ssl
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import tornado.httpserver
 import tornado.netutil
@@ -74,9 +74,22 @@ def application() -> tornado.web.Application:
 class Echo(asyncio.Protocol):
     """TCP: the first bytes are answered with the address that was reached; what follows comes back."""
 
+    connected: ClassVar[dict[asyncio.BaseTransport, asyncio.AbstractEventLoop]] = {}
+
+    @classmethod
+    def hang_up(cls) -> None:
+        """End the connections of the caller's loop: clients whose network was taken away never end them."""
+        for transport, loop in list(cls.connected.items()):
+            if loop is asyncio.get_running_loop():
+                transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._told = False
+        self.connected[transport] = asyncio.get_running_loop()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.connected.pop(self._transport, None)
 
     def data_received(self, data: bytes) -> None:
         address = self._transport.get_extra_info("sockname")[0]

@@ -14,7 +14,7 @@ from podflare_nb.provisioning.jail import syscalls as sc
 from podflare_nb.provisioning.network import links, namespaces
 from podflare_nb.provisioning.network.netlink import NETLINK_ROUTE, Netlink
 
-from .internet_servers import Closable
+from .internet_servers import Closable, Echo
 
 SECONDS = 120
 """How long anything that a place does may take: far more than it does."""
@@ -125,6 +125,7 @@ class Place:
         async def stop() -> None:
             for each in self._serving:
                 each.close()
+            Echo.hang_up()
             ours = asyncio.current_task()
             others = [task for task in asyncio.all_tasks() if task is not ours]
             for task in others:
