@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from chat_page import open_page, send
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
+from chat_page import ask, open_page, send
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, Route, expect
 
 KERNEL_MS = 60_000
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -87,9 +87,9 @@ def framed(page: Page) -> FrameLocator:
 
 
 def serve(page: Page, service) -> None:
-    """A turn starts the application."""
+    """A turn starts the application. It has ended then: until that Enter would send nothing."""
     open_page(page, f"{service.url}?token={service.key}")
-    send(page, START.format(app=APP))
+    ask(page, START.format(app=APP))
     expect(chip(page)).to_be_visible(timeout=KERNEL_MS)
 
 
@@ -129,6 +129,21 @@ def test_the_preview_is_hidden_by_keyboard_and_the_focus_goes_back(served: Page)
     served.get_by_role("button", name="Files", exact=True).click()
     expect(panel(served)).to_be_hidden()
     expect(chip(served)).to_have_attribute("aria-expanded", "false")
+
+
+def test_the_focus_stays_where_it_was_put_while_the_preview_loads(served: Page):
+    held: list[Route] = []
+    looks = re.compile(r"/v1/sandboxes/\w+/ports$")
+    served.route(looks, lambda route: held.append(route))  # a bound method of list is no handler for playwright
+    chip(served).click()
+    expect(panel(served).get_by_role("heading", name="Port 8000")).to_be_focused()
+    served.get_by_label("Message", exact=True).focus()
+    expect(framed(served).get_by_role("heading", name="The app")).to_be_visible()
+    for route in held:
+        with served.expect_response(looks):
+            route.continue_()
+    served.evaluate("() => new Promise((done) => setTimeout(done))")  # after what awaits the answer
+    expect(served.get_by_label("Message", exact=True)).to_be_focused()
 
 
 def test_it_opens_in_a_tab_which_has_no_hold_on_the_page(served: Page):

@@ -5,7 +5,7 @@ import { type Api, ApiError } from "./api.js";
 import type { Wait } from "./conversation.js";
 import type { PortInfo, PortLink } from "./wire.js";
 
-const LATER = [1500, 4500]; // milliseconds: a server that a cell started takes a moment to listen
+const LATER = [1000, 2000, 4000, 8000, 15_000, 30_000]; // milliseconds: a server that a cell started may load a model first
 const LINK_SECONDS = 3600;
 
 export class Ports {
@@ -23,7 +23,7 @@ export class Ports {
     if (sandboxId !== null) void this.look();
   }
 
-  // Code has run: now, and twice more soon. What was begun by an earlier call ends.
+  // Code has run: now, and ever more rarely for a minute. What was begun by an earlier call ends.
   async follow(): Promise<void> {
     this.looking.abort();
     const { signal } = (this.looking = new AbortController());

@@ -78,8 +78,8 @@ export class Previews {
     this.linked.hidden = true;
     this.host.show(true);
     this.draw();
+    this.title.focus(); // before anything is waited for: later it would be taken from what the person does by then
     await this.load();
-    this.title.focus();
   }
 
   private async load(): Promise<void> {
