@@ -50,9 +50,9 @@ def _wire(near: int, far: int, index: int, own: str) -> None:
         ends = links.End("eth0", 2, near), links.End(f"eth{index}", index, far)
         here.ask([links.up(links.LOOPBACK_INDEX), links.wire(*ends, _HARDWARE, _MTU), links.up(2)])
         there.ask([links.up(links.LOOPBACK_INDEX), links.up(index)])
-        here.ask([links.address(2, ip_interface(f"{own}/32")), links.route(2, ip_network("0.0.0.0/0"))])
+        here.ask([*links.addresses(2, [ip_interface(f"{own}/32")]), links.route(2, ip_network("0.0.0.0/0"))])
         if index == 2:
-            there.ask([links.address(links.LOOPBACK_INDEX, ip_interface(f"{FAR}/32"))])
+            there.ask(links.addresses(links.LOOPBACK_INDEX, [ip_interface(f"{FAR}/32")]))
         there.ask([links.route(index, ip_network(f"{own}/32"))])
 
 

@@ -134,7 +134,7 @@ def test_the_preview_is_hidden_by_keyboard_and_the_focus_goes_back(served: Page)
 def test_the_focus_stays_where_it_was_put_while_the_preview_loads(served: Page):
     held: list[Route] = []
     looks = re.compile(r"/v1/sandboxes/\w+/ports$")
-    served.route(looks, lambda route: held.append(route))  # a bound method of list is no handler for playwright
+    served.route(looks, lambda route: held.append(route))  # noqa: PLW0108 - playwright takes no builtin
     chip(served).click()
     expect(panel(served).get_by_role("heading", name="Port 8000")).to_be_focused()
     served.get_by_label("Message", exact=True).focus()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, IPv6Network, ip_address
 
 from ...protocol.egress import Address, Network
 from .netlink import (
@@ -83,11 +84,21 @@ def unwire(index: int) -> bytes:
     return message(_DEL_LINK, ACK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
 
 
-def address(index: int, interface: Interface) -> bytes:
-    """An address of a link, with its prefix. Nobody is asked whether it is taken."""
+def addresses(index: int, interfaces: Iterable[Interface]) -> list[bytes]:
+    """Addresses of a link, with their prefixes. Nobody is asked whether they are taken.
+
+    Linux lets an IPv6 address come in a moment after it was added, from a work queue (addrconf_dad_start), and what is
+    sent to it until then is lost; a local route (ip-route(8)) of its own lets it come in at once.
+    """
+    return [each for interface in interfaces for each in _address(index, interface)]
+
+
+def _address(index: int, interface: Interface) -> Iterator[bytes]:
     packed = interface.ip.packed
+    if interface.version == 6:
+        yield message(_NEW_ROUTE, ACK | CREATE, _local_route(index, IPv6Network(interface.ip)))
     head = _ADDRESS.pack(_family(interface.ip), interface.network.prefixlen, _IFA_F_NODAD, 0, index)
-    return message(
+    yield message(
         _NEW_ADDRESS, ACK | CREATE | EXCLUSIVE, head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
     )
 
@@ -99,20 +110,20 @@ def route(index: int, to: Network) -> bytes:
 
 def take_in(to: Network) -> bytes:
     """What is sent to these comes in, over the loopback (ip-route(8): a local route)."""
-    return message(_NEW_ROUTE, ACK | CREATE, _local_route(to))
+    return message(_NEW_ROUTE, ACK | CREATE, _local_route(LOOPBACK_INDEX, to))
 
 
 def let_go(to: Network) -> bytes:
     """It does no longer."""
-    return message(_DEL_ROUTE, ACK, _local_route(to))
+    return message(_DEL_ROUTE, ACK, _local_route(LOOPBACK_INDEX, to))
 
 
-def _local_route(to: Network) -> bytes:
+def _local_route(index: int, to: Network) -> bytes:
     head = _ROUTE.pack(
         _family(to.network_address), to.prefixlen, 0, 0, _RT_TABLE_LOCAL, _RTPROT_STATIC, _RT_SCOPE_HOST, _RTN_LOCAL, 0
     )
     target = attribute(_RTA_DST, to.network_address.packed) if to.prefixlen else b""
-    return head + target + u32(_RTA_OIF, LOOPBACK_INDEX)
+    return head + target + u32(_RTA_OIF, index)
 
 
 def unroute(index: int, to: Network) -> bytes:

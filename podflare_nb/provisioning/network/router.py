@@ -86,7 +86,7 @@ class Router:
             with Netlink(NETLINK_ROUTE) as netlink:
                 ends = links.End(self._uplink_name, self._uplink, own), links.End("uplink", UPLINK, self.namespace)
                 netlink.ask([links.wire(*ends, HARDWARE, self._around.mtu), links.up(self._uplink),
-                             *(links.address(self._uplink, each) for each in host)])  # fmt: skip
+                             *links.addresses(self._uplink, host)])  # fmt: skip
         finally:
             os.close(own)
         # A router has forwarding on before it has addresses: what it takes for its own depends on it.
@@ -97,7 +97,7 @@ class Router:
             conntrack.set_up()
         defaults = [DEFAULT_4, *([DEFAULT_6] if len(far) > 1 else [])]
         self._netlink.ask([links.up(links.LOOPBACK_INDEX), links.up(UPLINK),
-                           *(links.address(UPLINK, each) for each in far),
+                           *links.addresses(UPLINK, far),
                            *(links.route(UPLINK, each) for each in defaults)])  # fmt: skip
         with nftables.open_netlink(self.namespace) as rules:
             router_rules(self.reach, UPLINK, self._limits, bare="router_rules" in self._without).commit(rules)
@@ -158,7 +158,7 @@ class Router:
             with nftables.open_netlink(namespace) as rules:
                 rules.ask(self._rules)
         with Netlink(NETLINK_ROUTE, namespace) as inside:
-            inside.ask([links.up(INSIDE.index), *(links.address(INSIDE.index, each) for each in wire.addresses)])
+            inside.ask([links.up(INSIDE.index), *links.addresses(INSIDE.index, wire.addresses)])
             links.settle(inside, INSIDE.index)
         links.settle(netlink, index)
 

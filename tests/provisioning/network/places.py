@@ -92,7 +92,7 @@ class Place:
 
     def add_addresses(self, index: int, *texts: str) -> None:
         """Addresses with their prefixes for a link."""
-        self.ask(*(links.address(index, ip_interface(text)) for text in texts))
+        self.ask(*links.addresses(index, map(ip_interface, texts)))
 
     def add_routes(self, index: int, *texts: str) -> None:
         """Ranges that lie behind a link."""

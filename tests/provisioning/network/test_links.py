@@ -24,8 +24,8 @@ def pair():
         there.ask([links.up(6), links.up(1)])
         links.settle(here, 5)
         links.settle(there, 6)
-        here.ask([links.address(5, ip_interface("198.18.0.1/32")), links.address(5, ip_interface("fd00::1/128"))])
-        there.ask([links.address(6, ip_interface("198.18.0.2/32")), links.address(6, ip_interface("fd00::2/128"))])
+        here.ask(links.addresses(5, [ip_interface("198.18.0.1/32"), ip_interface("fd00::1/128")]))
+        there.ask(links.addresses(6, [ip_interface("198.18.0.2/32"), ip_interface("fd00::2/128")]))
         here.ask([links.route(5, ip_network("0.0.0.0/0")), links.route(5, ip_network("::/0"))])
         there.ask([links.route(6, ip_network("198.18.0.1/32")), links.route(6, ip_network("fd00::1/128"))])
         yield near, far, here
@@ -33,8 +33,9 @@ def pair():
     os.close(far)
 
 
+@pytest.mark.parametrize("attempt", range(20))  # Linux loses one in five where it takes an address in later
 @pytest.mark.parametrize("to", ["198.18.0.2", "fd00::2"])
-def test_the_first_packet_arrives_without_anybody_being_asked_for_an_address(pair, to):
+def test_the_first_packet_arrives_without_anybody_being_asked_for_an_address(pair, to, attempt):
     near, far, _ = pair
     family = socket.AF_INET6 if ":" in to else socket.AF_INET
     with namespaces.open_socket(far, family, socket.SOCK_DGRAM) as there:
@@ -89,7 +90,7 @@ def test_without_its_route_nothing_goes_and_a_wire_goes_with_one_end(pair):
 def test_the_failed_message_of_a_batch_is_named_and_the_socket_goes_on(pair):
     _, _, here = pair
     with pytest.raises(FileExistsError, match="netlink message 1"):
-        here.ask([links.up(5), links.address(5, ip_interface("198.18.0.1/32")), links.up(5)])
+        here.ask([links.up(5), *links.addresses(5, [ip_interface("198.18.0.1/32")]), links.up(5)])
     here.ask([links.up(5)])
     with pytest.raises(OSError, match="No such device"):
         links.traffic(here, 77)
