@@ -8,6 +8,7 @@ moment of the fork, and each function is called exactly where it belongs, with a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from collections.abc import Callable
@@ -36,6 +37,14 @@ def find() -> None:
             _lists[kind].remove(marker)
     _of_libraries.clear()
     _of_libraries.update(id(hook) for hooks in _lists.values() for hook in hooks)
+
+
+def rehearse() -> None:
+    """Call the libraries' functions for a new child in the template. What they empty there (matplotlib's fonts) need
+    not be emptied in every child, which would write to the pages that it lies in."""
+    for hook in _lists["after_in_child"]:
+        with contextlib.suppress(Exception):  # it fails in every child, too, where the interpreter tells of it
+            hook()
 
 
 def fork() -> int:

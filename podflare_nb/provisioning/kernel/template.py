@@ -73,10 +73,12 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
         datagrams.send(control, {"event": "failed", "error": cause})
         os._exit(1)
     fork_hooks.find()
+    fork_hooks.rehearse()
     orphan_fork.prepare()
     shared_mappings.find()
     seccomp.program()  # once, for every kernel that is forked from here
     gc.collect()
+    pages.fill()
     gc.freeze()
     pages.collapse()
     ready = {

@@ -1,0 +1,53 @@
+"""Where objects come to lie, once a template has laid out its memory. Each case in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from podflare_nb.provisioning.kernel import pages
+
+CASE = """
+import ctypes, json, sys
+from podflare_nb.provisioning.kernel import pages
+malloc = ctypes.CDLL(None).malloc
+malloc.restype = ctypes.c_void_p
+
+def lie_in_old_memory():
+    small = [[(i, str(i)) for i in range(40)] for _ in range(200)]
+    addresses = [id(each) for group in small for pair in group for each in (pair, pair[1])]
+    addresses += [malloc(size) for size in range(600, 1000, 16) for _ in range(4)]
+    old = sum(pages._lies_in(address, there) for address in addresses)
+    return old / len(addresses), small
+
+# What a rehearsal leaves: three of four objects are free again.
+used = [[bytes(30 + i % 400) for i in range(100_000)], [bytes(600 + i % 400) for i in range(4000)]]
+used = [group[::4] for group in used]
+there = sorted(pages._range(line) for line in pages._maps())
+if sys.argv[1] == "filled":
+    pages.fill()
+    # The memory that it ended in counts as new.
+part, kept = lie_in_old_memory()
+print(json.dumps(part))
+"""
+
+
+def part_in_old_memory(how: str) -> float:
+    ran = subprocess.run([sys.executable, "-c", CASE, how], check=True, capture_output=True, text=True, timeout=60)
+    return float(json.loads(ran.stdout))
+
+
+def test_new_objects_lie_apart_from_what_was_there():
+    assert part_in_old_memory("filled") < 0.02
+
+
+def test_otherwise_they_lie_among_it():
+    assert part_in_old_memory("as it is") > 0.3
+
+
+@pytest.mark.parametrize(
+    ("address", "found"), [(4, False), (5, True), (9, True), (10, False), (20, True), (29, True), (30, False)]
+)
+def test_a_range_has_its_start_and_not_its_end(address, found):
+    assert pages._lies_in(address, [(5, 10), (20, 30)]) is found
