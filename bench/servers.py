@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
+from podflare_nb.provisioning.client import default_runtime_dir
+
 from .wire import Wire, WireError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,7 +141,8 @@ class OurServer(Server):
         return {"PODFLARE_NB_RUNTIME_DIR": str(self._runtime())}
 
     def _runtime(self) -> Path:
-        return Path("/tmp") / f"pfb-{os.getpid()}-{self.port}"  # noqa: S108 - short, and made private by the service
+        # Beside the one that the service would take (it may be in use), on the same file system.
+        return default_runtime_dir().parent / f"pfb-{os.getpid()}-{self.port}"
 
     def headers(self) -> dict[str, str]:
         """Give the headers that authenticate."""

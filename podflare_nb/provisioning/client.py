@@ -174,14 +174,25 @@ def _clean_environment() -> dict[str, str]:
 
 
 def default_runtime_dir() -> Path:
-    """For sockets: short, since a unix socket's path has 107 bytes (unix(7))."""
+    """For sockets: short, since a unix socket's path has 107 bytes (unix(7)), and in memory where that can be had."""
     named = os.environ.get("PODFLARE_NB_RUNTIME_DIR")
     if named:
         return Path(named)
     if os.getuid() == 0:
-        return Path("/run/podflare_nb")
+        return _in_memory(Path("/run"), Path("/dev/shm")) / "podflare_nb"  # noqa: S108 - as below
     base = os.environ.get("XDG_RUNTIME_DIR")
     return Path(base) / "podflare_nb" if base else Path(tempfile.gettempdir()) / f"podflare_nb-{os.getuid()}"
+
+
+def _in_memory(*places: Path) -> Path:
+    """The first that is a tmpfs; else the first.
+
+    In a container ``/run`` often is none, and sockets are files: on a disk it takes milliseconds to make the five of a
+    kernel, when many were deleted just now.
+    """
+    mounts = [line.partition(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    tmpfs = {before.split()[4] for before, _, after in mounts if after.startswith("tmpfs ")}
+    return next((place for place in places if str(place) in tmpfs), places[0])
 
 
 def default_work_dir() -> Path:

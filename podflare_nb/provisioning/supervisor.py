@@ -185,10 +185,10 @@ def _make_base(base: Path, otherwise: str) -> None:
     """Make a directory of ours, or take the one that is there. Raises IsolationError."""
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = base.stat().st_uid
+        owners = {base.lstat().st_uid, base.stat().st_uid}  # a link that somebody else put there leads anywhere
     except OSError as error:
         raise IsolationError(f"{base} cannot be used: {error.strerror}. {otherwise}") from error
-    if owner != os.getuid():
+    if owners != {os.getuid()}:
         raise IsolationError(f"{base} belongs to somebody else. {otherwise}")
 
 
