@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IsolationError, PodflareError
-from . import claimed_directory, datagrams
+from . import claimed_directory, datagrams, pages
 from .claimed_directory import ClaimedDirectory
 from .connection import Connection
 from .errands import all_reaped
@@ -83,6 +83,7 @@ class Supervisor:
                 self._networks.start()
             listener = self._listen()
             await self.factory.start()
+            pages.lay_out()  # each jail and each fork of a kernel takes a fork of this process
         except (OSError, PodflareError) as error:
             with suppress(datagrams.PeerClosedError):
                 datagrams.send(starter, {"event": "failed", "error": str(error)})

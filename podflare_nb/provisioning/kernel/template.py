@@ -8,7 +8,6 @@ kernel's key and environment reach only the child, on that child's own channel.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -19,10 +18,10 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .. import datagrams
+from .. import datagrams, pages
 from ..jail import seccomp, syscalls
 from ..jail.enter import enter
-from . import fork_hooks, orphan_fork, pages, shared_mappings, terminal
+from . import fork_hooks, orphan_fork, shared_mappings, terminal
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
 from .preload import PreloadError, build
@@ -77,10 +76,7 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
     orphan_fork.prepare()
     shared_mappings.find()
     seccomp.program()  # once, for every kernel that is forked from here
-    gc.collect()
-    pages.fill()
-    gc.freeze()
-    pages.collapse()
+    pages.lay_out()
     ready = {
         "event": "ready",
         "pid": os.getpid(),

@@ -1,7 +1,7 @@
-"""Lays a template's memory out for forking, so that its children copy little of it.
+"""Lays out the memory of a process that is forked again and again, so that its children copy little of it.
 
 A child that writes to a page which it shares gets a copy of it. Its own objects would go wherever a place is free
-among the template's, each into another page; where none is free, they lie together (``fill``). And a fork copies the
+among its parent's, each into another page; where none is free, they lie together (``fill``). And a fork copies the
 page table, one entry for each 4 KiB; for a huge page one for 2 MiB (``collapse``). A child that writes to one of these
 gets a copy of 4 KiB all the same. (madvise(2) MADV_COLLAPSE, Linux 6.1; elsewhere nothing happens.)
 """
@@ -9,6 +9,7 @@ gets a copy of 4 KiB all the same. (madvise(2) MADV_COLLAPSE, Linux 6.1; elsewhe
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from bisect import bisect_right
 from collections.abc import Callable
@@ -31,6 +32,14 @@ Block = TypeVar("Block")
 
 _kept: list[object] = []
 """What takes up the places: for good."""
+
+
+def lay_out() -> None:
+    """All that can be done. The garbage collector leaves what is there now alone, in the children as well."""
+    gc.collect()
+    fill()
+    gc.freeze()
+    collapse()
 
 
 def fill() -> None:

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from podflare_nb.provisioning.kernel import pages
+from podflare_nb.provisioning import pages
 
 CASE = """
 import ctypes, json, sys
-from podflare_nb.provisioning.kernel import pages
+from podflare_nb.provisioning import pages
 malloc = ctypes.CDLL(None).malloc
 malloc.restype = ctypes.c_void_p
 
