@@ -2,8 +2,8 @@
 
 A child that writes to a page which it shares gets a copy of it. Its own objects would go wherever a place is free
 among its parent's, each into another page; where none is free, they lie together (``fill``). And a fork copies the
-page table, one entry for each 4 KiB; for a huge page one for 2 MiB (``collapse``). A child that writes to one of these
-gets a copy of 4 KiB all the same. (madvise(2) MADV_COLLAPSE, Linux 6.1; elsewhere nothing happens.)
+page table, one entry for each 4 KiB; for a huge page one for 2 MiB (``Gathered``, ``collapse``). A child that writes to
+one of these gets a copy of 4 KiB all the same. (madvise(2) MADV_COLLAPSE, Linux 6.1; elsewhere nothing happens.)
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ PYTHONS = range(512, 0, -STEP)
 """Blocks that Python keeps; larger ones are the C library's. The largest first, which take up what is wholly free."""
 C_LIBRARYS = (*(1 << power for power in range(16, 10, -1)), *range(1024, STEP, -STEP))
 C_HEADER = 8
+ARENA = 1 << 20
+"""What Python takes at a time."""
+GATHERED = 128 << 20
+"""As much as the data science template needs, and some more; what is not used is given back."""
 MOST = 64 << 20
 """Bytes that are taken up in blocks of one size, at most."""
 Ranges = list[tuple[int, int]]
@@ -32,6 +36,24 @@ Block = TypeVar("Block")
 
 _kept: list[object] = []
 """What takes up the places: for good."""
+
+
+class Gathered:
+    """A context manager: has Python take its memory in one piece, in which all that is made meanwhile lies.
+
+    It takes an arena when it needs one, and libraries that are loaded meanwhile lie between: the pieces would be too
+    small for huge pages. Arenas are used from the last to the first, so that what is left over is in one piece, too.
+    """
+
+    def __enter__(self) -> None:
+        blocks: list[object] = [None] * (GATHERED // PYTHONS[0])  # at once: a list that grows lies between, too
+        for place in range(len(blocks)):
+            blocks[place] = _object(PYTHONS[0])
+        self._kept = blocks[:: ARENA // PYTHONS[0] // 2]  # in each arena one or two, by which it stays
+        blocks.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.clear()
 
 
 def lay_out() -> None:

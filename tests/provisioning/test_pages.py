@@ -46,6 +46,31 @@ def test_otherwise_they_lie_among_it():
     assert part_in_old_memory("as it is") > 0.3
 
 
+PIECES = """
+import json, mmap, sys
+from contextlib import nullcontext
+from podflare_nb.provisioning import pages
+objects, libraries = [], []
+with pages.Gathered() if sys.argv[1] == "gathered" else nullcontext():
+    for _ in range(20):
+        objects.append([bytes(100) for _ in range(10_000)])
+        libraries.append(mmap.mmap(-1, 1 << 16))
+        libraries.append(mmap.mmap(-1, 1 << 16, prot=mmap.PROT_READ))
+addresses = [id(each) for group in objects for each in group]
+ranges = sorted(pages._range(line) for line in pages._maps())
+print(json.dumps(len({pages.bisect_right(ranges, address, key=lambda each: each[0]) for address in addresses})))
+"""
+
+
+def pieces(how: str) -> int:
+    ran = subprocess.run([sys.executable, "-c", PIECES, how], check=True, capture_output=True, text=True, timeout=60)
+    return int(ran.stdout)
+
+
+def test_what_is_made_while_libraries_are_loaded_lies_in_one_piece():
+    assert pieces("gathered") <= 3 < pieces("as it is")
+
+
 @pytest.mark.parametrize(
     ("address", "found"), [(4, False), (5, True), (9, True), (10, False), (20, True), (29, True), (30, False)]
 )

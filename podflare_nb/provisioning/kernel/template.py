@@ -65,7 +65,8 @@ def main(fd: int) -> NoReturn:
 def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
     started = time.monotonic()
     try:
-        app = build(message["preload"], message["env"])
+        with pages.Gathered():
+            app = build(message["preload"], message["env"])
         _check_quiescent(control.fileno())
     except BaseException as error:  # noqa: BLE001  # told to the supervisor, whatever it was
         cause = str(error) if isinstance(error, PreloadError) else f"{type(error).__name__}: {error}"
