@@ -66,7 +66,11 @@ BUSY_BEFORE = f"{SERVICE}service._io_loop.add_callback(time.sleep, 0.5)"
 BUSY_WITH_IT = f"""{SERVICE}
 orders = sys.modules["podflare_nb.provisioning.kernel.orders"]
 change = orders.change_environment
-orders.change_environment = lambda *what: (time.sleep(0.5), change(*what), setattr(orders, "change_environment", change))
+def late(*what):
+    time.sleep(0.5)
+    change(*what)
+    orders.change_environment = change
+orders.change_environment = late
 """
 """It takes long with the next change."""
 

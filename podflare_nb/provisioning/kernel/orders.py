@@ -163,8 +163,8 @@ class Orders:
 
 
 def change_environment(values: dict[str, str], gone: list[str]) -> None:
-    """Where the network leads has changed: what is started from now on finds it so. In the service thread, at once, in the
-    middle of a cell, too."""
+    """Where the network leads has changed: what is started from now on finds it so. In the service thread, at once,
+    even in the middle of a cell."""
     for name in gone:
         os.environ.pop(name, None)
     os.environ.update(values)
