@@ -114,6 +114,15 @@ async def test_a_run_that_is_refused_without_end_is_told_a_bounded_number_of_the
     assert len(sandbox.network_log.connections) == MOST_KEPT
 
 
+async def test_a_record_that_stands_for_many_counts_as_many_and_is_one_line(house, sandbox):
+    sandbox_network(house).hear([{**REFUSED, "host": "any", "port": None, "count": 37, "reason": "37 were refused."}])
+    log = sandbox.network_log
+    assert (log.refused, [(one.host, one.port, one.reason) for one in log.connections]) == (
+        37,
+        [("any", None, "37 were refused.")],
+    )
+
+
 async def test_an_ended_sandbox_is_told_nothing_more(house, sandbox):
     await house.manager.close(TENANT, sandbox.id)
     sandbox_network(house).hear([REFUSED])
