@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,10 @@ from podflare_nb.provisioning.kernelspec import TemplateSpec
 from podflare_nb.provisioning.network import links
 from podflare_nb.provisioning.network.config import NetworkConfig
 
+from ..faults.traces import until
 from .conftest import KernelClient, new_directories, templates
 from .network.mirror.sources import Server, lines_of, offer_debian
-from .network.places import Place
+from .network.places import SECONDS, Place
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="jails need root")
 POSTINST = """#!/bin/sh
@@ -233,6 +236,30 @@ def test_half_of_it_is_made_anew(host):
     (complete.parent / "disk").write_bytes(b"half")
     look()
     assert complete.exists()
+    for directory in directories.values():
+        shutil.rmtree(directory)
+
+
+def test_a_supervisor_that_is_killed_while_it_installs_leaves_no_process_and_no_device(host):
+    """The mirror of the killed one left nothing of the package in its cache: the next one asks for it again."""
+    directories = new_directories()
+    (path,) = (path for path in host.server.answers if path.endswith(".deb"))
+    whole, release = host.server.answers[path], threading.Event()
+    host.server.answers[path] = replace(whole, release=release)
+    before = len(host.server.asked)
+    killed = host.run(Supervisor.start([spec("listed", "pfnb-hello")], **directories, network=host.network))
+    until(lambda: path in host.server.paths()[before:], SECONDS, "apt asks for the package")
+    assert attached(directories["work_dir"]) != []
+    os.kill(killed._process.pid, signal.SIGKILL)
+    until(lambda: attached(directories["work_dir"]) == [], SECONDS, "the disks have gone with the jails")
+    host.run(killed.aclose())
+    release.set()
+    host.server.answers[path] = whole
+    assert list(directories["work_dir"].glob("templates/*/complete.json")) == []
+    with running(host, directories, spec("listed", "pfnb-hello")) as started:
+        inside = Sandbox(host, host.run(started.acquire("listed")))
+        assert inside.told("said('pfnb-hello')") == "hello from a package"
+        inside.close()
     for directory in directories.values():
         shutil.rmtree(directory)
 
