@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -87,8 +87,10 @@ class PodflareApp(ExtensionApp):
     default_template = Unicode(help="The template of a sandbox that names none.").tag(config=True)
     default_model = Unicode(help="The model of a turn that names none, as provider:name.").tag(config=True)
     egress = Unicode(
-        "true", help="What sandboxes reach that ask for nothing else: true, false, or rules with commas between them."
+        help="What sandboxes reach that ask for nothing else: true, false, or rules with commas between them. Default: "
+        "egress_most."
     ).tag(config=True)
+    egress_most = Unicode("true", help="The most that tenants may ask for, written as egress is.").tag(config=True)
     egress_private = List(Unicode(), help="Private ranges that tenants may name in egress rules.").tag(config=True)
     egress_public = List(Unicode(), help="Reserved ranges that count as public here.").tag(config=True)
     packages = Unicode(help="A TOML file of package indexes. Default: what this machine uses.").tag(config=True)
@@ -108,7 +110,13 @@ class PodflareApp(ExtensionApp):
             default_template=self.default_template or None,
             default_model=self.default_model or None,
             pool_size=pool_size_of(),
-            network=NetworkConfig.written(self.egress, self.egress_public, self.egress_private, self.packages),
+            network=NetworkConfig.written(
+                egress=self.egress,
+                most=self.egress_most,
+                public=self.egress_public,
+                private=self.egress_private,
+                packages=self.packages,
+            ),
         )
 
     def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
@@ -180,6 +188,7 @@ async def start_services(
     allow_many_descriptors()
     templates = kernelspec.with_pool_size(kernelspec.find(kernelspec_dirs(config.template_dirs)), config.pool_size)
     default_template = choose_template(config.default_template, templates)
+    check_most(config, templates.values())
     found = await asyncio.to_thread(layers.probe)
     layers.require(found, config.isolation)
     supervisor = await stack.enter_async_context(
@@ -237,7 +246,23 @@ async def start_services(
 def network_settings(config: ServiceConfig, no_internet: str) -> NetworkSettings:
     """What sandboxes may reach here."""
     isolated = config.isolation != "none"
-    return NetworkSettings(config.network.egress, config.network.reach, isolated=isolated, no_internet=no_internet)
+    network = config.network
+    return NetworkSettings(network.egress, network.most, network.reach, isolated=isolated, no_internet=no_internet)
+
+
+def check_most(config: ServiceConfig, templates: Iterable[TemplateSpec]) -> None:
+    """Refuse what would let a sandbox reach more than the operator's most. Raises InvalidArgumentError."""
+    most = config.network.most
+    if most.mode != "internet" and config.isolation == "none":
+        raise InvalidArgumentError(
+            "egress-most cannot hold with --isolation none: code has the host's own network. Leave out one of them."
+        )
+    for spec in templates:
+        if spec.network is not None and (beyond := spec.network.beyond(most)):
+            raise InvalidArgumentError(
+                f"The template {spec.name} has {beyond} in its network, which is beyond egress-most ({most}). Narrow "
+                "it in its kernel.json (metadata.podflare_nb.network), or widen egress-most."
+            )
 
 
 class Recording:

@@ -48,8 +48,13 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
         typer.Option(
             metavar="true|false|RULES",
             help="What sandboxes reach that ask for nothing else: true is the public internet; or rules, with commas: "
-            "files.example.org,*.example.com:443",
+            "files.example.org,*.example.com:443. Default: as --egress-most.",
+            show_default=False,
         ),
+    ] = "",
+    egress_most: Annotated[
+        str,
+        typer.Option(metavar="true|false|RULES", help="The most that tenants may ask for, written as --egress is."),
     ] = "true",
     egress_private: Annotated[
         list[str] | None, typer.Option(help="A private range that tenants may name in egress rules; repeatable.")
@@ -69,7 +74,11 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per option
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     templates = tuple(_checked_template_dir(path) for path in template_dir or ())
     network = NetworkConfig.written(
-        egress, egress_public or (), egress_private or (), str(_checked_packages(packages)) if packages else ""
+        egress=egress,
+        most=egress_most,
+        public=egress_public or (),
+        private=egress_private or (),
+        packages=str(_checked_packages(packages)) if packages else "",
     )
     _check_address(host, port)
     key = _prepare_key(directory, api_key)

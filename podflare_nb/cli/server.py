@@ -172,6 +172,7 @@ def settings(config: ServiceConfig, *, host: str, port: int, verbose: bool) -> C
             "isolation": config.isolation,
             "template_dirs": [str(path) for path in config.template_dirs],
             "egress": written_egress(config.network.egress),
+            "egress_most": written_egress(config.network.most),
             "egress_private": [str(each) for each in config.network.private],
             "egress_public": [str(each) for each in config.network.public],
             "packages": config.network.packages or "",

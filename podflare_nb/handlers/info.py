@@ -89,8 +89,9 @@ def network_features(network: NetworkSettings, default: Egress) -> NetworkFeatur
     """Compose what is told of networks."""
     return NetworkFeatures(
         default=egress_shown(default),
-        internet=not network.no_internet,
-        reason=network.no_internet or None,
+        most=egress_shown(network.most),
+        internet=not network.why_no_internet,
+        reason=network.why_no_internet or None,
         private=[str(each) for each in network.reach.private],
     )
 

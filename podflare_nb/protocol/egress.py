@@ -49,6 +49,13 @@ class NameRule:
         named = name.endswith(f".{self.name}") if self.below else name == self.name
         return named and self.port in {None, port}
 
+    def is_within(self, other: Rule) -> bool:
+        """Whether all that it allows the other one does, too."""
+        if not isinstance(other, NameRule) or other.port not in {None, self.port}:
+            return False
+        same = self.name == other.name and self.below == other.below
+        return same or (other.below and self.name.endswith(f".{other.name}"))
+
 
 @dataclass(frozen=True, slots=True)
 class RangeRule:
@@ -67,6 +74,13 @@ class RangeRule:
     def matches(self, address: Address, port: int) -> bool:
         """Whether it allows that. An address of the other version is not in it."""
         return address.version == self.network.version and address in self.network and self.port in {None, port}
+
+    def is_within(self, other: Rule) -> bool:
+        """Whether all that it allows the other one does, too."""
+        if not isinstance(other, RangeRule) or other.port not in {None, self.port}:
+            return False
+        mine, theirs = self.network, other.network
+        return mine.version == theirs.version and mine.subnet_of(theirs)  # type: ignore[arg-type]  # of one version
 
 
 Rule = NameRule | RangeRule
@@ -119,6 +133,18 @@ class Egress:
     def allows_address(self, address: Address, port: int) -> bool:
         """Whether a rule names this address. Whether it may name it is the operator's to say."""
         return any(isinstance(rule, RangeRule) and rule.matches(address, port) for rule in self.rules)
+
+    def beyond(self, most: Egress) -> str:
+        """What of it is not within ``most``, as it is written: ``true`` or the first such rule; empty: all is.
+
+        A rule has to be within one of the other's rules; ranges that only together hold it do not. Which addresses may
+        be named where ``most`` is the public internet is decided elsewhere (``provisioning.network.addresses``).
+        """
+        if most.mode == "internet":
+            return ""
+        if self.mode == "internet":
+            return "true"
+        return next((str(rule) for rule in self.rules if not any(map(rule.is_within, most.rules))), "")
 
 
 OFF = Egress("off")

@@ -304,10 +304,12 @@ class RequestLimits(Response):
 
 
 class NetworkFeatures(Response):
-    """What sandboxes may reach here. ``default``: those that ask for nothing; ``internet``: whether ``egress`` may be
-    true, else ``reason`` is a sentence why not; ``private``: ranges that are not public and that rules may name."""
+    """What sandboxes may reach here. ``default``: those that ask for nothing; ``most``: what the operator lets any of
+    them have; ``internet``: whether ``egress`` may be true, else ``reason`` is a sentence why not; ``private``: ranges
+    that are not public and that rules may name."""
 
     default: bool | EgressRules
+    most: bool | EgressRules
     internet: bool
     reason: str | None
     private: list[str]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NoCapacityError, NotFoundError
+from .branches import Branch
 from .jail_maker import JailMaker
 from .jails import JailWorkshop
 from .kernel_sockets import KernelSockets
@@ -18,6 +19,7 @@ from .kernelspec import TemplateSpec
 from .limits import Limits
 from .refilling import Refilling
 from .supervised_kernel import SupervisedKernel
+from .system_packages import SystemPackages
 from .template_environments import TemplateEnvironments
 from .template_pool import TemplatePool
 from .templates import Template, TemplateLostError
@@ -36,7 +38,8 @@ class KernelFactory:
         self._runtime = runtime
         self._environments = environments
         self._jails = None if workshop is None else JailMaker(workshop)
-        self._pools = {name: TemplatePool(spec, environments) for name, spec in specs.items()}
+        system = SystemPackages(environments, self._jails)
+        self._pools = {name: TemplatePool(spec, environments, system) for name, spec in specs.items()}
         self._serials = itertools.count(1)
         self._gate = asyncio.Semaphore(FORKS_AT_ONCE)
         self._refilling = Refilling(self._add_kernel, None if workshop is None else self._add_jail)
@@ -142,7 +145,7 @@ class KernelFactory:
             except NoCapacityError as error:  # its pid 1 may have been killed while it waited
                 log.warning("A jail that was made ahead could not be used: %s", error)
                 await pool.revive()
-        branch = await self._jails.build(pool.template.sources, limits, pool.template.spec.network)
+        branch = await self._build(self._jails, pool.template, limits)
         return await _started(SupervisedKernel(pool.template, branch, self.new_sockets()), env)
 
     async def template_of(self, kernel: SupervisedKernel) -> Template:
@@ -157,8 +160,11 @@ class KernelFactory:
     async def _add_jail(self, pool: TemplatePool) -> None:
         assert self._jails is not None  # noqa: S101 - not called without
         await pool.revive()  # one that is being started again does not know yet what its jails must show
-        template = pool.template
-        pool.spare.append(await self._jails.build(template.sources, template.spec.limits, template.spec.network))
+        pool.spare.append(await self._build(self._jails, pool.template, pool.template.spec.limits))
+
+    @staticmethod
+    async def _build(jails: JailMaker, template: Template, limits: Limits) -> Branch:
+        return await jails.build(template.sources, limits, template.spec.network, template.installed)
 
     async def close(self) -> None:
         """End templates and warm kernels; kernels that were given out are their holders' to kill before."""

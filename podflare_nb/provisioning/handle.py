@@ -34,8 +34,8 @@ class Usage:
 
 NetworkRecord = Mapping[str, Any]
 """A connection that a sandbox made, or was refused: ``verdict`` (allowed, refused), ``protocol``, ``host``, ``port``,
-``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused). With the verdict ``untold`` a ``count`` of those
-that came too fast to be told."""
+``sent`` and ``received`` bytes, ``reason`` (a sentence, if refused). One with a ``count`` stands for so many: refused
+by limits, or with the verdict ``untold`` those that came too fast to be told."""
 
 
 class FamilyNetwork:

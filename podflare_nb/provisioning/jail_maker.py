@@ -11,7 +11,8 @@ from ..protocol.egress import Egress
 from .branches import Branch
 from .jail import skeleton
 from .jail.build import JailError
-from .jails import Jail, JailWorkshop
+from .jail.plan import Installed
+from .jails import Jail, JailWorkshop, Seen
 from .limits import Limits
 
 
@@ -30,13 +31,17 @@ class JailMaker:
             self._skeletons[sources] = asyncio.ensure_future(asyncio.to_thread(skeleton.build, path, sources))
         return await asyncio.shield(self._skeletons[sources])
 
-    async def build(self, sources: tuple[str, ...], limits: Limits, egress: Egress | None) -> Branch:
-        """``egress``: what it may reach, None for the operator's default. Raises NoCapacityError."""
+    async def build(
+        self, sources: tuple[str, ...], limits: Limits, egress: Egress | None, installed: Installed | None = None,
+        image: Path | None = None,
+    ) -> Branch:  # fmt: skip
+        """``egress``: what it may reach, None for the operator's default; ``image``: a file that its disk is to be in,
+        to be kept. Raises NoCapacityError."""
         workshop = self._workshop
         reached = workshop.networks.default(egress)
         try:
             skeleton = await self.skeleton(sources)
-            jail = Jail(workshop, str(next(self._serials)), limits, skeleton, sources)
+            jail = Jail(workshop, str(next(self._serials)), limits, Seen(skeleton, sources, installed), image)
             await jail.open(reached)
             try:
                 return Branch.first(jail)

@@ -21,12 +21,15 @@ from .jail import syscalls as sc
 from .jail.build import FIRST
 from .jail.cgroups import Cgroup, CgroupTree
 from .jail.disk import Disk, DiskStore
-from .jail.plan import BRANCH_ROOT, JailPlan
+from .jail.plan import BRANCH_ROOT, Installed, JailPlan
 from .jail.user_namespace import SLOT_IDS, IdSlots
 from .limits import Limits
 from .network.networks import Networks
 from .network.sandbox_network import SandboxNetwork
 from .waiting import readable, reap
+
+DISK_LOOKS, DISK_LOOK_SECONDS = 500, 0.02
+"""How often, and how far apart, to look whether a disk is still mounted, which Linux tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,15 @@ class JailWorkshop:
     without: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a jail shows below all that its branches write: see ``JailPlan``."""
+
+    skeleton: Path
+    sources: tuple[str, ...]
+    installed: Installed | None = None
+
+
 class Resident(Protocol):
     """A kernel that lives in a jail: ``supervised_kernel.SupervisedKernel``."""
 
@@ -53,14 +65,15 @@ class Jail:
     """The namespaces, disk and ids of one family of branches; ends with its last member."""
 
     def __init__(
-        self, workshop: JailWorkshop, serial: str, limits: Limits, skeleton: Path, sources: tuple[str, ...]
+        self, workshop: JailWorkshop, serial: str, limits: Limits, seen: Seen, image: Path | None = None
     ) -> None:
+        """``image``: the file that its disk is to be in, to be kept."""
         self._workshop = workshop
         self.serial = serial
         self.family = secrets.token_hex(8)
         self.limits = limits
-        self._skeleton = skeleton
-        self._sources = sources
+        self._seen = seen
+        self._image = image
         self._building: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._init_pid = 0
@@ -96,13 +109,14 @@ class Jail:
     async def _open(self, egress: Egress) -> None:
         workshop, limits = self._workshop, self.limits
         self.owner = workshop.ids.take()
-        self._disk = workshop.disks.create(limits.disk_mib, limits.inodes)
+        self._disk = workshop.disks.create(limits.disk_mib, limits.inodes, self._image)
         self.userns = user_namespace.create(self.owner)
         self.plan = JailPlan(
             mount_point=str(workshop.mount_point),
             disk=self._disk.path,
-            skeleton=str(self._skeleton),
-            sources=self._sources,
+            skeleton=str(self._seen.skeleton),
+            sources=self._seen.sources,
+            installed=self._seen.installed,
             owner=self.owner,
             init_owner=self.owner + SLOT_IDS - 1,
             without=workshop.without,
@@ -162,6 +176,14 @@ class Jail:
         if self._closing is not None:
             raise ProcessLookupError(errno.ESRCH, "the sandbox has ended")
         return Errand(self.init_pidfd, work, in_background=in_background)
+
+    async def let_go_of_disk(self) -> bool:
+        """After its end: wait until its disk is no longer mounted. False: it still is."""
+        for _ in range(DISK_LOOKS):
+            if self._disk is None or not self._disk.in_use:
+                return True
+            await asyncio.sleep(DISK_LOOK_SECONDS)
+        return False
 
     def join(self, member: Hashable) -> None:
         """It has one member more, for which it lives on."""

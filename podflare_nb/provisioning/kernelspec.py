@@ -9,25 +9,28 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgumentError
 from ..protocol.egress import Egress
-from ..protocol.requirements import requirement
+from ..protocol.requirements import debian_package, requirement
 from .limits import Limits
 
 PROVISIONER = "podflare-fork-provisioner"
 NAME = re.compile(r"[a-zA-Z0-9._-]+")
+EXAMPLES = {"python": "'polars>=1.0'", "apt": "'jq' or 'jq=1.6-2'"}
+"""Of packages that a template can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
     """What to make sandboxes from. Times in seconds; ``python`` is the interpreter of the template's environment;
-    ``packages``: Python requirements that are installed on top of it when the template is built; ``pool_size`` kernels
-    are kept warm; ``network``: what its sandboxes may reach, None for the operator's default."""
+    ``packages``: Python requirements that are installed on top of it when the template is built, ``apt``: Debian
+    packages that its sandboxes have; ``pool_size`` kernels are kept warm; ``network``: what its sandboxes may reach,
+    None for the operator's default."""
 
     name: str
     display_name: str
@@ -35,6 +38,7 @@ class TemplateSpec:
     language: str = "python"
     python: str = sys.executable
     packages: tuple[str, ...] = ()
+    apt: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
@@ -55,7 +59,7 @@ class TemplateSpec:
     def from_json(cls, body: dict[str, Any]) -> TemplateSpec:
         """As it arrives there."""
         network = None if body["network"] is None else Egress.from_json(body["network"])
-        lists = {name: tuple(body[name]) for name in ("packages", "preload")}
+        lists = {name: tuple(body[name]) for name in ("packages", "apt", "preload")}
         return cls(**{**body, **lists, "limits": Limits(**body["limits"]), "network": network})
 
     def kernelspec(self) -> dict[str, str]:
@@ -92,7 +96,7 @@ def read(path: Path) -> TemplateSpec | None:
     try:
         wanted["limits"] = Limits(**wanted.get("limits", {}))
         wanted["network"] = _network(wanted.get("network"))
-        wanted["packages"] = _packages(wanted.get("packages", {}))
+        wanted["packages"], wanted["apt"] = _packages(wanted.get("packages", {}))
         if wanted.get("python") is None:
             wanted.pop("python", None)
         wanted["preload"] = tuple(wanted.get("preload", ()))
@@ -113,20 +117,21 @@ def _network(wanted: Any) -> Egress | None:
         raise InvalidArgumentError(f"network is wrong: {error.message}") from error
 
 
-def _packages(wanted: Any) -> tuple[str, ...]:
-    """Checked as what users ask for in a sandbox is. Others than Python's are not made part of a template."""
+def _packages(wanted: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Python's and apt's, checked as what users ask for in a sandbox is. Others are not made part of a template."""
     if not isinstance(wanted, dict):
-        raise InvalidArgumentError('packages must be an object such as {"python": ["polars>=1.0"]}.')
-    if others := sorted(set(wanted) - {"python"}):
-        raise InvalidArgumentError(
-            f"packages has {', '.join(others)}; a template can have python only. Its sandboxes see what is "
-            "installed in /usr of this machine."
-        )
-    listed = wanted.get("python", [])
+        raise InvalidArgumentError('packages must be an object such as {"python": ["polars>=1.0"], "apt": ["jq"]}.')
+    if others := sorted(set(wanted) - {"python", "apt"}):
+        raise InvalidArgumentError(f"packages has {', '.join(others)}; a template can have python and apt only.")
+    return _listed(wanted, "python", requirement), _listed(wanted, "apt", debian_package)
+
+
+def _listed(wanted: dict[str, Any], manager: str, check: Callable[[str], str]) -> tuple[str, ...]:
+    listed = wanted.get(manager, [])
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
-        raise InvalidArgumentError("packages.python must be a list of requirements such as 'polars>=1.0'.")
+        raise InvalidArgumentError(f"packages.{manager} must be a list of names such as {EXAMPLES[manager]}.")
     try:
-        return tuple(requirement(each) for each in listed)
+        return tuple(check(each.strip()) for each in listed)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"packages is wrong: {error.message}") from error
 

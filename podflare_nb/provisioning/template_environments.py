@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,6 +56,10 @@ PIP = (
 )  # fmt: skip
 
 
+Make = Callable[[Path], Awaitable[None]]
+"""Make it in this directory, in which somebody may have been killed at that."""
+
+
 class PackagesError(Exception):
     """A template's packages cannot be had; a sentence."""
 
@@ -76,20 +80,26 @@ class TemplateEnvironments:
         """The prefix of the environment with a template's packages, which is made if it is not there. It stays until
         ``close``. Raises PackagesError, OSError.
         """
-        if self._networks is None:
+        if (networks := self._networks) is None:
             raise PackagesError(
                 "packages of a template need --isolation namespaces; install them into its python instead."
             )
         parent = await _parent(spec.python)
         contents = {"python": spec.python, "packages": sorted(spec.packages), **parent}
+        place = await self.made(contents, lambda place: _make(place, spec, contents, networks))
+        return place / ENVIRONMENT
+
+    async def made(self, contents: dict[str, Any], make: Make) -> Path:
+        """The directory of what is made of this, by ``make`` if it is not there. It stays until ``close``. Raises what
+        ``make`` does, OSError."""
         digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
         place = self._base / digest[:32]  # short: it stands in the first line of its programs, which Linux limits
         async with self._making.setdefault(place, asyncio.Lock()):
             if place not in self._held:
-                self._held[place] = await self._hold(place, spec, contents, self._networks)
-        return place / ENVIRONMENT
+                self._held[place] = await self._hold(place, contents, make)
+        return place
 
-    async def _hold(self, place: Path, spec: TemplateSpec, contents: dict[str, Any], networks: Networks) -> int:
+    async def _hold(self, place: Path, contents: dict[str, Any], make: Make) -> int:
         """A lock that others may share, on a complete one. Of those who want to make it, the one who can lock it for
         himself does."""
         while True:
@@ -99,7 +109,8 @@ class TemplateEnvironments:
                     continue
                 try:
                     if how == fcntl.LOCK_EX and not (place / COMPLETE).exists():
-                        await _make(place, spec, contents, networks)
+                        await make(place)
+                        (place / COMPLETE).write_text(json.dumps(contents, indent=1))
                     if (place / COMPLETE).exists():
                         fcntl.flock(lock, fcntl.LOCK_SH)
                         os.utime(place)
@@ -157,7 +168,6 @@ async def _make(place: Path, spec: TemplateSpec, contents: dict[str, Any], netwo
     except PackagesError as error:
         shutil.rmtree(prefix, ignore_errors=True)
         raise PackagesError(f"{names} cannot be installed: {error}") from error
-    (place / COMPLETE).write_text(json.dumps(contents, indent=1))
     log.warning("Installed %s for the template %s.", names, spec.name)
 
 

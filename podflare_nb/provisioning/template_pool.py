@@ -13,7 +13,7 @@ from .limits import Limits
 from .pool import PoolCounts
 from .supervised_kernel import SupervisedKernel
 from .template_environments import TemplateEnvironments
-from .templates import Template
+from .templates import Installer, Template
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 class TemplatePool:
     """``target`` warm kernels are wished for; ``starting`` are under way; ``waiting`` requests found none."""
 
-    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments) -> None:
+    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments, system: Installer) -> None:
         self._environments = environments
-        self.template = Template(spec, environments)
+        self._system = system
+        self.template = Template(spec, environments, system)
         self.target = spec.pool_size
         self.warm: deque[SupervisedKernel] = deque()
         self.spare: deque[Branch] = deque()
@@ -61,7 +62,7 @@ class TemplatePool:
             if self.template is lost and lost.lost:
                 log.error("The template %s ended; it is started again.", lost.spec.name)
                 await lost.close()
-                self.template = Template(lost.spec, self._environments)
+                self.template = Template(lost.spec, self._environments, self._system)
                 await self.template.start()
         await self.template.ready
 

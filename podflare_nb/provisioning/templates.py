@@ -9,11 +9,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ..errors import NoCapacityError
+from ..errors import NoCapacityError, PodflareError
 from . import datagrams
 from .jail import package_files
+from .jail.plan import Installed
 from .kernel import loader
 from .kernelspec import TemplateSpec
 from .template_environments import PackagesError, TemplateEnvironments
@@ -35,17 +36,30 @@ class TemplateLostError(Exception):
     """The template's process ended; the sentence says what is known."""
 
 
-_FAILURES = (TemplateLostError, PackagesError, datagrams.PeerClosedError, TimeoutError)
+_FAILURES = (TemplateLostError, PackagesError, PodflareError, datagrams.PeerClosedError, TimeoutError)
+
+
+class Installer(Protocol):
+    """Installs a template's system packages: ``system_packages.SystemPackages``."""
+
+    async def take(self, template: Template) -> Installed:
+        """What they changed; made if it is not there, in a jail with a fork of this template. Raises PackagesError,
+        TemplateLostError, OSError, PodflareError."""
 
 
 class Template:
     """One template. ``start`` it, await ``ready``, then ``spawn``; ``close`` ends it, not the kernels made from it."""
 
-    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments) -> None:
+    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments, system: Installer) -> None:
         self.spec = spec
         self.python = spec.python
         """Its interpreter; once it is started, that of the environment with its packages."""
         self._environments = environments
+        self._system = system
+        self.installed: Installed | None = None
+        """Its system packages, once it is ready."""
+        self._forks = False
+        """Whether its process can fork, which comes before it is ready."""
         self.ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_seen)
         self.sources: tuple[str, ...] = ()
@@ -77,7 +91,7 @@ class Template:
         try:
             self.ready.set_result(await self._start())
         except (OSError, ValueError, *_FAILURES) as error:
-            self.lost = isinstance(error, datagrams.PeerClosedError)
+            self.lost = self.lost or isinstance(error, datagrams.PeerClosedError)
             reason = str(error) or (
                 "it took too long" if isinstance(error, TimeoutError) else "it ended without a word"
             )
@@ -103,6 +117,9 @@ class Template:
         if body.get("event") != "ready":
             raise TemplateLostError(str(body.get("error", body)))
         self._reader = asyncio.create_task(self._read(self._sock))
+        self._forks = True
+        if self.spec.apt:
+            self.installed = await self._system.take(self)
         return body
 
     async def _read(self, sock: socket.socket) -> None:
@@ -137,7 +154,8 @@ class Template:
     ) -> None:
         """Fork a kernel, or with the op ``terminal`` what becomes a terminal's command. The child speaks on its own
         control socket from then on. Raises TemplateLostError."""
-        await self.ready
+        if not self._forks:
+            await self.ready
         assert self._sock is not None  # noqa: S101 - ready
         body = {"op": op, "kernel_id": kernel_id, "jail": jail_plan}
         while True:

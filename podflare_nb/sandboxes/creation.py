@@ -82,6 +82,12 @@ def check_egress(egress: Egress, network: NetworkSettings) -> None:
         )
     if egress.mode == "internet" and network.no_internet:
         raise NoCapacityError(f'{network.no_internet} Ask for egress by name, as in {{"allow": ["pypi.org"]}}.')
+    if beyond := egress.beyond(network.most):
+        what = "is true" if egress.mode == "internet" else f"allows '{beyond}'"
+        raise InvalidArgumentError(
+            f"egress {what}, which is more than the operator allows here. It may be at most: {network.most_shown}.",
+            rule=beyond,
+        )
     if (rule := network.reach.refused_rule(egress)) is not None:
         raise InvalidArgumentError(
             f"egress.allow has '{rule}', which is no public address. Private ranges can be named only where the "

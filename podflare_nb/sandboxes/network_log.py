@@ -57,7 +57,7 @@ class NetworkLog:
             connection = self._connection(record)
             self.connections.append(connection)
             if connection.verdict == "refused":
-                self.refused += 1
+                self.refused += int(record.get("count") or 1)
                 refused.append(connection)
             else:
                 self.allowed += 1

@@ -13,18 +13,13 @@ from dataclasses import dataclass
 
 from ..errors import InvalidArgumentError
 from ..protocol.packages import Manager
-from ..protocol.requirements import requirement
+from ..protocol.requirements import debian_package, requirement
 from .exec_events import Event, EventEncoder, follow
 from .execution import Execution
 
-_DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](:[a-z0-9-]+)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
 _NPM = re.compile(
     r"(@[a-z0-9~][a-z0-9._~-]*/)?[A-Za-z0-9~][A-Za-z0-9._~-]*(@[A-Za-z0-9^~<>=*][A-Za-z0-9.^~<>=*+ |-]*)?",
 )
-_WHAT = {
-    "apt": "the name of a Debian package such as 'jq' or 'jq=1.6-2'; options and paths are not taken",
-    "npm": "a package such as 'left-pad@^1.3'; options, paths and addresses are not taken",
-}
 _COMMANDS = {
     "apt": "apt-get update -qq && apt-get install -y --no-install-recommends --",
     "python": "python -m pip install --progress-bar off --",
@@ -56,23 +51,17 @@ def _command(manager: Manager, names: Iterable[str]) -> str:
     return " ".join([_COMMANDS[manager], *map(shlex.quote, checked)])
 
 
-def _apt(name: str) -> str:
-    if not _DEBIAN.fullmatch(name):
-        raise _wrong("apt", name)
-    return name
-
-
 def _npm(name: str) -> str:
     if not _NPM.fullmatch(name):
-        raise _wrong("npm", name)
+        raise InvalidArgumentError(
+            f"npm has {name[:80]!r}; it must be a package such as 'left-pad@^1.3'; options, paths and addresses are "
+            "not taken.",
+            field="npm",
+        )
     return name
 
 
-_CHECKS: dict[Manager, Callable[[str], str]] = {"apt": _apt, "python": requirement, "npm": _npm}
-
-
-def _wrong(manager: Manager, name: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{manager} has {name[:80]!r}; it must be {_WHAT[manager]}.", field=manager)
+_CHECKS: dict[Manager, Callable[[str], str]] = {"apt": debian_package, "python": requirement, "npm": _npm}
 
 
 class Installation:

@@ -8,6 +8,9 @@ from ..provisioning.kernelspec import TemplateSpec
 from ..provisioning.network.addresses import Reach
 from .outputs import OutputLimits
 
+MAX_SHOWN = 500
+"""Characters of a policy in a sentence."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSettings:
@@ -24,13 +27,28 @@ class ExecutionSettings:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """``default``: of sandboxes whose template says nothing; ``isolated``: whether they have networks of their own;
-    ``no_internet``: a sentence why this machine cannot give them the public internet, empty if it can."""
+    """``default``: of sandboxes whose template says nothing; ``most``: what the operator lets any of them have;
+    ``isolated``: whether they have networks of their own; ``no_internet``: a sentence why this machine cannot give them
+    the public internet, empty if it can."""
 
     default: Egress = INTERNET
+    most: Egress = INTERNET
     reach: Reach = field(default_factory=Reach)
     isolated: bool = True
     no_internet: str = ""
+
+    @property
+    def why_no_internet(self) -> str:
+        """A sentence why ``egress`` cannot be true here, whoever's reason it is; empty if it can."""
+        if self.no_internet or self.most.mode == "internet":
+            return self.no_internet
+        return f"The operator lets sandboxes here reach at most: {self.most_shown}."
+
+    @property
+    def most_shown(self) -> str:
+        """``most`` for a sentence, which 256 rules would make too long."""
+        text = str(self.most)
+        return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 
     def of(self, template: TemplateSpec) -> Egress:
         """What a sandbox of this template gets that asks for nothing."""

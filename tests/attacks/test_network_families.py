@@ -1,13 +1,14 @@
 """The policy is the family's: branches, bash, terminals and woken checkpoints have it; a change is for all at once."""
 
+import asyncio
 import os
 
 import pytest
 
 from podflare_nb.provisioning.handle import TerminalCommand
 
-from ..faults.traces import until
 from ..provisioning.network.lab import PROBE, PUBLIC, PUBLIC_6, Target, reached
+from ..provisioning.network.places import SECONDS
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="jails need root")
 WORLD = [Target("public", PUBLIC), Target("public by UDP", PUBLIC, "udp"), Target("public by IPv6", PUBLIC_6)]
@@ -56,6 +57,22 @@ thread = threading.Thread(target=download, daemon=True)
 thread.start()
 assert begun.wait(20)
 """
+SERVICE = """
+import json, os, sys, threading, time
+(service,) = (thread for thread in threading.enumerate() if thread.name == "Control")
+"""
+BUSY_BEFORE = f"{SERVICE}service._io_loop.add_callback(time.sleep, 0.5)"
+"""The thread that hears of changes comes late to that."""
+BUSY_WITH_IT = f"""{SERVICE}
+orders = sys.modules["podflare_nb.provisioning.kernel.orders"]
+change = orders.change_environment
+def late(*what):
+    time.sleep(0.5)
+    change(*what)
+    orders.change_environment = change
+orders.change_environment = late
+"""
+"""It takes long with the next change."""
 
 
 @pytest.fixture
@@ -70,11 +87,6 @@ def sandbox(supervisors):
     yield make
     for each in made:
         each.close()
-
-
-def comes_to(member, code, wanted):
-    """The kernel is told of its surroundings while it may be at work already: look until it knows."""
-    until(lambda: member.told(code) == wanted, 20, f"{wanted}, but {member.told(code)}")
 
 
 def members(sandbox, first):
@@ -133,7 +145,7 @@ def test_a_checkpoint_wakes_into_the_policy_of_now(sandbox):
     sandbox.also(woken)
     assert seen(woken) == {False}
     look = "import json, os\nprint(json.dumps(os.environ.get('HTTPS_PROXY')))"
-    comes_to(woken, look, "http://127.0.0.53:61128")
+    assert woken.told(look) == "http://127.0.0.53:61128"
     first.lab.run(sleeping.kill())
 
 
@@ -194,12 +206,32 @@ def test_the_proxys_variables_come_and_go_in_the_running_kernel(sandbox):
     inside = sandbox(True)
     assert inside.told(look) == [None, None]
     inside.set_egress({"allow": ["files.example.org"]})
-    comes_to(inside, look, ["http://127.0.0.53:61128"] * 2)
+    assert inside.told(look) == ["http://127.0.0.53:61128"] * 2
     get = "import json, urllib.request\nprint(json.dumps(urllib.request.urlopen('http://files.example.org/').read().decode()))"
     assert inside.told(get).startswith("reached")
     inside.set_egress(True)
-    comes_to(inside, look, [None, None])
+    assert inside.told(look) == [None, None]
     assert inside.told(get).startswith("reached")
+
+
+@pytest.mark.parametrize("how", [BUSY_BEFORE, BUSY_WITH_IT], ids=["not yet read", "read and not yet applied"])
+def test_the_first_cell_after_a_change_has_the_new_variables_however_late_the_kernel_hears_of_it(sandbox, how):
+    inside = sandbox(False)
+    look = "print(json.dumps([os.environ.get('HTTP_PROXY'), os.environ.get('https_proxy')]))"
+    for egress, wanted in (({"allow": ["files.example.org"]}, "http://127.0.0.53:61128"), (False, None)):
+        assert inside.run(how).error is None
+        inside.set_egress(egress)
+        assert inside.told(look) == [wanted] * 2
+
+
+def test_a_change_reaches_a_cell_that_runs_and_the_next_one(sandbox):
+    inside = sandbox(False)
+    inside.run("import json, os, time")
+    waiting = "while 'HTTP_PROXY' not in os.environ:\n    time.sleep(0.01)"
+    running = asyncio.run_coroutine_threadsafe(inside.client.run(waiting), inside.lab.host.loop)
+    inside.set_egress({"allow": ["files.example.org"]})
+    assert running.result(SECONDS).error is None
+    assert inside.told("print(json.dumps(os.environ['HTTP_PROXY']))") == "http://127.0.0.53:61128"
 
 
 def test_a_variable_that_the_user_set_stays(supervisors):
@@ -208,7 +240,7 @@ def test_a_variable_that_the_user_set_stays(supervisors):
         look = "import json, os\nprint(json.dumps([os.environ['HTTP_PROXY'], os.environ.get('HTTPS_PROXY')]))"
         assert inside.told(look) == ["http://127.0.0.1:3128", "http://127.0.0.53:61128"]
         inside.set_egress(True)
-        comes_to(inside, look, ["http://127.0.0.1:3128", None])
+        assert inside.told(look) == ["http://127.0.0.1:3128", None]
     finally:
         inside.close()
 

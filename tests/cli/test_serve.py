@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from ..conftest import command, read_until, start_service, stop_service
+from ..provisioning.conftest import REPOSITORY
 
 
 def refused(*options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
@@ -48,11 +50,54 @@ def test_a_taken_port_is_named(tmp_path):
         (["--api-key", "short"], ["5 characters"]),
         (["--api-key", "has spaces and is long"], ["letters, digits"]),
         (["surplus"], ["surplus"]),
+        (["--egress", "true", "--egress-most", "false"], ["egress has true", "egress-most (off)"]),
+        (["--egress", "a.example", "--egress-most", "b.example"], ["egress has a.example", "egress-most (b.example)"]),
+        (["--egress-most", "10.0.0.0/8"], ["egress-most has 10.0.0.0/8", "egress-private"]),
+        (["--egress-most", "two words"], ["'two words'", "is no host name"]),
+        (["--egress-most", "false", "--isolation", "none"], ["egress-most", "--isolation none"]),
     ],
 )
 def test_a_wrong_option_is_refused_with_one_sentence(tmp_path, options, words):
     message = refused("--data-dir", str(tmp_path / "data"), "--port", "0", *options).stderr
     assert all(word in message for word in words), message
+
+
+def test_a_template_that_reaches_more_than_the_operator_allows_is_named(tmp_path):
+    spec = json.loads((REPOSITORY / "kernelspecs/python-minimal/kernel.json").read_text())
+    spec["metadata"]["podflare_nb"]["network"] = {"allow": ["files.example.org", "pypi.org"]}
+    (tmp_path / "specs" / "wide").mkdir(parents=True)
+    (tmp_path / "specs" / "wide" / "kernel.json").write_text(json.dumps(spec))
+    options = ["--data-dir", str(tmp_path / "data"), "--port", "0", "--template-dir", str(tmp_path / "specs")]
+    message = refused(*options, "--egress-most", "files.example.org").stderr
+    assert "The template wide has pypi.org in its network, which is beyond egress-most (files.example.org)." in message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="jails need root")
+def test_what_the_operator_allows_at_most_holds_for_creates_changes_and_forks_and_is_the_default(tmp_path):
+    most = {"allow": ["files.example.org", "*.example.com:443"]}
+    running = start_service(tmp_path, "--egress-most", ",".join(most["allow"]))
+    try:
+        with httpx.Client(
+            base_url=running.url + "/v1", headers={"Authorization": f"Bearer {running.key}"}, timeout=60
+        ) as http:
+            network = http.get("/capabilities").json()["network"]
+            assert (network["most"], network["default"], network["internet"]) == (most, most, False)
+            wide = {"template": "python-minimal", "egress": True}
+            answers = [http.post("/sandboxes", json=wide)]
+            made = http.post("/sandboxes", json={"template": "python-minimal"}).json()
+            assert made["egress"] == most
+            child = http.post(f"/sandboxes/{made['id']}/fork", json={"n": 1}).json()["children"][0]
+            for name in (made["id"], child):
+                beyond = True, {"allow": ["pypi.org"]}, {"allow": ["*.example.com"]}
+                answers += [http.patch(f"/sandboxes/{name}", json={"egress": egress}) for egress in beyond]
+                assert http.get(f"/sandboxes/{name}").json()["egress"] == most
+            for answer in answers:
+                assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+                assert "It may be at most: files.example.org, *.example.com:443." in answer.json()["error"]
+            narrowed = http.patch(f"/sandboxes/{child}", json={"egress": {"allow": ["a.example.com:443"]}})
+            assert narrowed.json()["egress"] == {"allow": ["a.example.com:443"]}
+    finally:
+        stop_service(running)
 
 
 def test_a_data_directory_that_cannot_be_is_named():

@@ -7,7 +7,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from podflare_nb.errors import InvalidArgumentError
-from podflare_nb.protocol.egress import INTERNET, MAX_RULES, OFF, Egress, host, host_and_port, networks, unmapped
+from podflare_nb.protocol.egress import (
+    INTERNET,
+    MAX_RULES,
+    OFF,
+    Egress,
+    NameRule,
+    RangeRule,
+    host,
+    host_and_port,
+    networks,
+    unmapped,
+)
 
 ONE_SPELLING = {
     "files.example.org": "files.example.org",
@@ -229,3 +240,52 @@ def test_any_rule_is_read_or_refused_in_one_way(value):
     except InvalidArgumentError as error:
         refused = error.message
     assert not refused or refused.startswith("egress.allow has ")
+
+
+MOST = ["files.example.org", "*.example.com:443", "192.0.2.0/24:5432", "2001:db8::/32"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most", "beyond"),
+    [
+        (False, False, ""),
+        ({"allow": []}, False, ""),
+        (True, True, ""),
+        ({"allow": ["10.0.0.0/8", "*.example"]}, True, ""),
+        (True, False, "true"),
+        (True, {"allow": MOST}, "true"),
+        ({"allow": ["files.example.org"]}, False, "files.example.org"),
+        ({"allow": MOST}, {"allow": MOST}, ""),
+        ({"allow": ["FILES.example.org.", "files.example.org:80"]}, {"allow": MOST}, ""),
+        ({"allow": ["*.files.example.org"]}, {"allow": MOST}, "*.files.example.org"),
+        ({"allow": ["a.files.example.org"]}, {"allow": MOST}, "a.files.example.org"),
+        ({"allow": ["a.example.com:443", "*.a.example.com:443"]}, {"allow": MOST}, ""),
+        ({"allow": ["example.com:443"]}, {"allow": MOST}, "example.com:443"),
+        ({"allow": ["badexample.com:443"]}, {"allow": MOST}, "badexample.com:443"),
+        ({"allow": ["a.example.com"]}, {"allow": MOST}, "a.example.com"),
+        ({"allow": ["a.example.com:80"]}, {"allow": MOST}, "a.example.com:80"),
+        ({"allow": ["192.0.2.128/25:5432", "192.0.2.7:5432", "2001:db8:1::/48"]}, {"allow": MOST}, ""),
+        ({"allow": ["192.0.2.7"]}, {"allow": MOST}, "192.0.2.7"),
+        ({"allow": ["192.0.0.0/16:5432"]}, {"allow": MOST}, "192.0.0.0/16:5432"),
+        ({"allow": ["0.0.0.0/0"]}, {"allow": MOST}, "0.0.0.0/0"),
+        ({"allow": ["files.example.org", "pypi.org"]}, {"allow": MOST}, "pypi.org"),
+    ],
+)
+def test_what_is_beyond_a_most_is_named(wanted, most, beyond):
+    assert Egress.from_json(wanted).beyond(Egress.from_json(most)) == beyond
+
+
+RULES = st.lists(WRITTEN, max_size=3).map(lambda texts: Egress.from_json({"allow": texts}))
+
+
+@given(RULES, RULES, NAMES, st.ip_addresses(), st.integers(1, 65535))
+def test_what_is_within_a_most_allows_nothing_that_the_most_does_not(wanted, most, name, address, port):
+    both = Egress("allow", wanted.rules + most.rules)
+    assert not wanted.beyond(both)
+    if not wanted.beyond(most):
+        for rule in wanted.rules:
+            names = [rule.name, f"a.{rule.name}", name] if isinstance(rule, NameRule) else [name]
+            addresses = [rule.network[0], rule.network[-1], address] if isinstance(rule, RangeRule) else [address]
+            for at in {rule.port or port, port}:
+                assert all(most.allows_name(each, at) for each in names if wanted.allows_name(each, at))
+                assert all(most.allows_address(each, at) for each in addresses if wanted.allows_address(each, at))

@@ -247,7 +247,10 @@ async def test_what_nobody_has_used_for_long_is_removed(tmp_path):
         ({"python": ["../spam.whl"]}, "it must be a requirement"),
         ({"python": "spam"}, "packages.python must be a list"),
         ({"python": [1]}, "packages.python must be a list"),
-        ({"apt": ["jq"], "npm": ["ham"]}, "packages has apt, npm; a template can have python only"),
+        ({"apt": "jq"}, "packages.apt must be a list"),
+        ({"apt": ["-o=x"]}, "'-o=x'; it must be the name of a Debian package"),
+        ({"apt": ["./jq.deb"]}, "'./jq.deb'; it must be the name of a Debian package"),
+        ({"apt": ["jq"], "npm": ["ham"]}, "packages has npm; a template can have python and apt only"),
         (["spam"], "packages must be an object"),
     ],
 )
@@ -262,9 +265,10 @@ async def test_what_a_template_cannot_list_is_said(tmp_path, packages, said):
 
 async def test_what_it_lists_travels_to_the_supervisor(tmp_path):
     path = tmp_path / "mine" / "kernel.json"
-    write(path, {"python": ["spam >=1, <2", "polars[all]"]})
+    write(path, {"python": ["spam >=1, <2", "polars[all]"], "apt": ["jq=1.6-2", "libgl1"]})
     found = kernelspec.read(path)
     assert found.packages == ("spam<2,>=1", "polars[all]")
+    assert found.apt == ("jq=1.6-2", "libgl1")
     assert kernelspec.TemplateSpec.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 

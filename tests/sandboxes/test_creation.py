@@ -69,6 +69,23 @@ def test_a_private_range_can_be_named_where_the_operator_opens_it():
     assert plan(CreateSpec(egress=wanted), opened).egress == wanted
 
 
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        (INTERNET, "egress is true, which is more .* at most: a.example, 10.1.0.0/16"),
+        (egress({"allow": ["a.example", "b.example"]}), "egress allows 'b.example', which is more"),
+        (egress({"allow": ["10.1.2.3", "10.0.0.0/8"]}), "egress allows '10.0.0.0/8', which is more"),
+    ],
+)
+def test_more_than_the_operator_allows_is_refused_with_what_that_is(wanted, named):
+    most = egress({"allow": ["a.example", "10.1.0.0/16"]})
+    here = settings(network=NetworkSettings(most, most, Reach(private=networks(["10.0.0.0/8"]))))
+    with pytest.raises(InvalidArgumentError, match=named):
+        plan(CreateSpec(egress=wanted), here)
+    within = egress({"allow": ["a.example:443", "10.1.2.3"]})
+    assert plan(CreateSpec(egress=within), here).egress == within
+
+
 def test_the_internet_is_refused_with_the_reason_where_the_machine_cannot_give_it():
     here = settings(network=NetworkSettings(no_internet="There is no veth."))
     with pytest.raises(NoCapacityError, match="There is no veth"):

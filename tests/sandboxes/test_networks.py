@@ -12,8 +12,9 @@ from podflare_nb.provisioning.handle import FamilyNetwork
 from podflare_nb.sandboxes.execution import ExecutionRequest
 from podflare_nb.sandboxes.network_audit import NetworkAudit
 from podflare_nb.sandboxes.network_log import MOST_KEPT, NetworkLog
+from podflare_nb.sandboxes.settings import NetworkSettings
 
-from .conftest import SECONDS, TENANT, run
+from .conftest import SECONDS, TENANT, run, settings
 
 RULES = Egress.from_json({"allow": ["files.example.org"]})
 WHY = "elsewhere.example.net:443 is not allowed"
@@ -42,6 +43,19 @@ async def test_branches_have_one_network_with_their_parent(house):
     assert branch.egress == RULES
     await house.manager.update(TENANT, branch.id, egress=OFF)
     assert sandbox.egress == OFF
+
+
+async def test_neither_a_change_nor_a_branchs_goes_beyond_what_the_operator_allows(make_house):
+    house = make_house(settings(network=NetworkSettings(default=RULES, most=RULES)))
+    sandbox = await house.sandbox(egress=RULES)
+    made = await house.branches.fork(TENANT, sandbox.id, 1)
+    for name in (sandbox.id, made.children[0].id):
+        for egress in (INTERNET, Egress.from_json({"allow": ["files.example.org", "pypi.org"]})):
+            with pytest.raises(InvalidArgumentError, match=r"at most: files\.example\.org\."):
+                await house.manager.update(TENANT, name, egress=egress, labels={"a": "b"})
+        await house.manager.update(TENANT, name, egress=OFF)
+        await house.manager.update(TENANT, name, egress=RULES)
+    assert (sandbox.egress, sandbox.labels) == (RULES, {})
 
 
 async def test_a_change_that_fails_or_that_is_no_policy_here_changes_nothing_else(house):
@@ -98,6 +112,15 @@ async def test_a_run_that_is_refused_without_end_is_told_a_bounded_number_of_the
     assert len(execution.refusals) == 32
     assert sandbox.network_log.refused == 10_000
     assert len(sandbox.network_log.connections) == MOST_KEPT
+
+
+async def test_a_record_that_stands_for_many_counts_as_many_and_is_one_line(house, sandbox):
+    sandbox_network(house).hear([{**REFUSED, "host": "any", "port": None, "count": 37, "reason": "37 were refused."}])
+    log = sandbox.network_log
+    assert (log.refused, [(one.host, one.port, one.reason) for one in log.connections]) == (
+        37,
+        [("any", None, "37 were refused.")],
+    )
 
 
 async def test_an_ended_sandbox_is_told_nothing_more(house, sandbox):

@@ -110,7 +110,7 @@ def make_layer(plan: JailPlan, layer: str, like: Mapping[str, str], keys: frozen
     os.mkdir(directory)  # noqa: PTH102 - see compose
     for tree in plan.trees:
         if tree.key in keys:
-            below = f"{LAYERS}/{like[tree.key]}/{tree.key}" if tree.key in like else tree.base
+            below = f"{LAYERS}/{like[tree.key]}/{tree.key}" if tree.key in like else tree.lower[0]
             mode = os.stat(below, follow_symlinks=False).st_mode & 0o7777  # noqa: PTH116 - see compose
             upper = f"{directory}/{tree.key}"
             os.mkdir(f"{directory}/w{tree.key}")  # noqa: PTH102 - see compose
@@ -123,7 +123,7 @@ def _mount_overlay(tree: Tree, stack: Stack, target: int) -> None:
     upper = stack.upper[tree.key]
     lower = [f"{LAYERS}/{layer}/{tree.key}" for layer in stack.below.get(tree.key, ())]
     options = (
-        f"lowerdir={':'.join([*lower, tree.base])},upperdir={LAYERS}/{upper}/{tree.key},"
+        f"lowerdir={':'.join([*lower, *tree.lower])},upperdir={LAYERS}/{upper}/{tree.key},"
         f"workdir={LAYERS}/{upper}/w{tree.key},{OPTIONS}"
     )
     if len(options) > MAX_OPTION_BYTES:

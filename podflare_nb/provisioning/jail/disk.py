@@ -18,6 +18,7 @@ from pathlib import Path
 LOOP_CONTROL = "/dev/loop-control"
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_CONFIGURE = 0x4C0A
+LO_FLAGS_READ_ONLY = 1
 LO_FLAGS_AUTOCLEAR = 4
 LO_FLAGS_DIRECT_IO = 16
 LOOP_INFO64 = struct.Struct("=5Q 4I 64s 64s 32s 2Q")
@@ -37,11 +38,15 @@ class DiskStore:
         self._directory = directory
         self._serial = 0
 
-    def create(self, disk_mib: int, inodes: int) -> Disk:
-        """A blank disk. Raises OSError when no loop device is to be had, or the host's disk is full."""
+    def create(self, disk_mib: int, inodes: int, image: Path | None = None) -> Disk:
+        """A blank disk. ``image``: the file that it is to be in, to be kept. Raises OSError when no loop device is to
+        be had, or the host's disk is full."""
         blank = self._directory / f"blank-{disk_mib}-{inodes}"
         if not blank.exists():
             self._make_blank(blank, disk_mib, inodes)
+        if image is not None:
+            _copy_sparse(blank, image)
+            return attach(image)
         self._serial += 1
         image = self._directory / f"disk-{self._serial}"
         _copy_sparse(blank, image)
@@ -67,9 +72,20 @@ class DiskStore:
 class Disk:
     """An attached loop device; ``path`` is its block device. Held by the descriptor until ``close``."""
 
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(self, fd: int, path: str, image: Path) -> None:
         self._fd = fd
         self.path = path
+        self._image = image
+
+    @property
+    def in_use(self) -> bool:
+        """Of one in a file that is kept, after ``close``: whether something still has it mounted. Linux tells nobody
+        when that ends."""
+        try:
+            backing = Path("/sys/block", Path(self.path).name, "loop/backing_file").read_text()
+        except OSError:
+            return False
+        return backing.strip() == str(self._image)
 
     def close(self) -> None:
         """Let go; the device and its file vanish when the last mount of it does. Idempotent."""
@@ -78,11 +94,12 @@ class Disk:
             self._fd = -1
 
 
-def attach(image: Path) -> Disk:
+def attach(image: Path, *, read_only: bool = False) -> Disk:
     """Attach ``image`` to a free loop device, to be cleared with its last user (LOOP_CONFIGURE, Linux 5.8)."""
-    backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    backing = os.open(image, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    flags = LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0)
     try:
-        info = LOOP_INFO64.pack(0, 0, 0, 0, 0, 0, 0, 0, LO_FLAGS_AUTOCLEAR, b"", b"", b"", 0, 0)
+        info = LOOP_INFO64.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
         for _ in range(ATTEMPTS):
             control = os.open(LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -98,7 +115,7 @@ def attach(image: Path) -> Disk:
                 if error.errno == errno.EBUSY:  # somebody else took it in between
                     continue
                 raise
-            return Disk(fd, path)
+            return Disk(fd, path, image)
         raise OSError(errno.EBUSY, "no free loop device")
     finally:
         os.close(backing)

@@ -15,7 +15,7 @@ import os
 from contextlib import suppress
 
 from . import syscalls as sc
-from .plan import BRANCH_ROOT, HOST, LAYERS, JailPlan
+from .plan import BRANCH_ROOT, HOST, INSTALLED, LAYERS, TREES, JailPlan
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED_FILES = ("kcore", "keys", "key-users", "kmsg", "timer_list", "sched_debug", "sysrq-trigger", "latency_stats",
@@ -45,6 +45,12 @@ def compose_jail(plan: JailPlan, userns: int) -> None:
     for number, source in enumerate(plan.sources):
         os.mkdir(f"{root}{HOST}/{number}")  # noqa: PTH102 - see above
         _bind_mapped(source, f"{root}{HOST}/{number}", userns)
+    if plan.installed is not None:
+        os.mkdir(f"{root}{INSTALLED}")  # noqa: PTH102 - see above
+        sc.mount(plan.installed.device, f"{root}{INSTALLED}", "ext4", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV)
+        for key in plan.installed.keys:
+            os.mkdir(f"{root}{INSTALLED}{key}")  # noqa: PTH102 - see above
+            _bind_mapped(f"{root}{INSTALLED}/{TREES}/{key}", f"{root}{INSTALLED}{key}", userns)
     for name in DEVICES:
         _touch(f"{root}{HOST}/dev/{name}")
         sc.mount(f"/dev/{name}", f"{root}{HOST}/dev/{name}", None, sc.MS_BIND)

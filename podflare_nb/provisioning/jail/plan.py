@@ -13,15 +13,34 @@ HOST = "/.host"
 """What the jail keeps for composing roots: outside of every branch, and open to the host's root only."""
 LAYERS = f"{HOST}/d"
 """Where the sandbox's disk is mounted; each directory in it is a layer. Short: it stands in every mount's options."""
+INSTALLED = f"{HOST}/i"
+"""Where the disk with a template's system packages is, and beside it with a tree's key what these changed there."""
+TREES = "trees"
+"""The directory of that disk that has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One writable tree of each branch: an overlay at ``path`` over ``base``. ``key`` names it in every layer."""
+    """One writable tree of each branch: an overlay at ``path`` over ``lower``, the highest first, of which the last is
+    the host's (``base``). ``key`` names it in every layer."""
 
     key: str
     path: str
-    base: str
+    lower: tuple[str, ...]
+
+    @property
+    def base(self) -> str:
+        """What of the host it shows."""
+        return self.lower[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A template's system packages: what they changed, tree by tree (``keys``), in an ext4 on the block device
+    ``device``, with the ids that are seen inside (``installed_layer``)."""
+
+    device: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +49,9 @@ class JailPlan:
 
     ``mount_point``: an empty directory of the host; ``disk``: the block device of the sandbox's own file system
     (ext4); ``skeleton`` and ``sources``: what the sandbox sees underneath its own overlay, the skeleton at the root,
-    each source at its own path; ``owner``: the host id that is root inside, user and group; ``init_owner``: the
-    unprivileged id of the jail's pid 1, which nobody inside has. ``without``: layers left out, for the negative
-    controls of attack tests; nothing a user sends gets here.
+    each source at its own path; ``installed``: what lies over these, below every overlay; ``owner``: the host id that
+    is root inside, user and group; ``init_owner``: the unprivileged id of the jail's pid 1, which nobody inside has.
+    ``without``: layers left out, for the negative controls of attack tests; nothing a user sends gets here.
     """
 
     mount_point: str
@@ -43,13 +62,18 @@ class JailPlan:
     init_owner: int
     hostname: str = "sandbox"
     shm_mib: int = 512
+    installed: Installed | None = None
     without: tuple[str, ...] = ()
 
     @property
     def trees(self) -> tuple[Tree, ...]:
         """The writable trees of a branch, the one at the root first."""
         numbered = enumerate(self.sources)
-        return Tree("r", "", f"{HOST}/skeleton"), *(Tree(str(n), path, f"{HOST}/{n}") for n, path in numbered)
+        bases = [("r", "", f"{HOST}/skeleton"), *((str(n), path, f"{HOST}/{n}") for n, path in numbered)]
+        installed = self.installed.keys if self.installed else ()
+        return tuple(
+            Tree(key, path, (f"{INSTALLED}{key}", base) if key in installed else (base,)) for key, path, base in bases
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +125,5 @@ class Stack:
         for tree in plan.trees:
             top = [self.upper[tree.key]] if tree.key in self.upper else []
             layers = [f"{LAYERS}/{layer}/{tree.key}" for layer in (*top, *self.below.get(tree.key, ()))]
-            found[tree.path or "/"] = [*layers, tree.base]
+            found[tree.path or "/"] = [*layers, *tree.lower]
         return found

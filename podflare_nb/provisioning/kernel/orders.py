@@ -3,11 +3,15 @@
 Read in the service thread, which answers what it can and hands the rest to the main thread: as a ``Claim``, which the
 main thread takes between two requests, or never: when its time is up it is withdrawn, and the order refused. One at a
 time waits. What the main thread then does is ``live_fork``'s and ``inspection``'s; ``attach`` calls them.
+
+What was ordered before a request was sent is done before that request: the main thread begins none while there is an
+order that the service thread has not dealt with.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -21,7 +25,7 @@ from .transport import Transport
 LONGEST_WAIT_SECONDS = 3600.0
 VARIABLES_WAIT_SECONDS = 1.0
 MAX_CHILDREN = 32
-_exit = os._exit  # the user may put something else in its place
+_exit, _poll = os._exit, select.poll  # the user may put something else in their places
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Orders:
         self._lock = threading.Lock()
         self._waiting: Claim | None = None
         self._taken: Claim | None = None
+        self._reading = False
         transport.shell.between = self.take
 
     def watch(self) -> None:
@@ -50,6 +55,13 @@ class Orders:
 
     def read(self) -> None:
         """Read one order. Without a supervisor there is no kernel, even in the middle of a cell."""
+        self._reading = True
+        try:
+            self._read()
+        finally:
+            self._reading = False
+
+    def _read(self) -> None:
         try:
             order = datagrams.receive(self.ctl)
         except datagrams.DescriptorsLostError as error:
@@ -116,13 +128,25 @@ class Orders:
         datagrams.send(self.ctl, {**answer, **more})
 
     def take(self) -> bool:
-        """In the main thread, between requests: take the claim that waits and stop the loop for it; False: none."""
+        """In the main thread, between requests: whether these have to wait, for orders that have come but are not dealt
+        with, or for the claim that waits, which is taken, and the loop stopped for it."""
+        if self._unread() or self._reading:  # in this order: one that is no longer unread is being read, or done
+            self._transport.service.io_loop.add_callback(self._look_again)  # behind the order that it is at
+            return True
         with self._lock:
             if self._waiting is None:
                 return False
             self._taken, self._waiting = self._waiting, None
         self._transport.loop.stop()
         return True
+
+    def _unread(self) -> bool:
+        poll = _poll()
+        poll.register(self.ctl, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _look_again(self) -> None:
+        self._transport.loop.call_soon_threadsafe(self._transport.shell.release)
 
     @property
     def taken(self) -> Claim | None:
@@ -139,7 +163,8 @@ class Orders:
 
 
 def change_environment(values: dict[str, str], gone: list[str]) -> None:
-    """Where the network leads has changed: what is started from now on finds it so. In the service thread, at once."""
+    """Where the network leads has changed: what is started from now on finds it so. In the service thread, at once,
+    even in the middle of a cell."""
     for name in gone:
         os.environ.pop(name, None)
     os.environ.update(values)

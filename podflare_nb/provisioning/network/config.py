@@ -22,10 +22,12 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """``egress``: of sandboxes whose template says nothing; ``public`` and ``private``: see ``addresses.Reach``;
-    ``packages``: file that describes the package indexes, None for the host's own."""
+    """``egress``: of sandboxes whose template says nothing; ``most``: what any of them may have; ``public`` and
+    ``private``: see ``addresses.Reach``; ``packages``: file that describes the package indexes, None for the host's
+    own."""
 
     egress: Egress = INTERNET
+    most: Egress = INTERNET
     public: tuple[Network, ...] = ()
     private: tuple[Network, ...] = ()
     packages: str | None = None
@@ -35,6 +37,7 @@ class NetworkConfig:
         """As it travels."""
         return {
             "egress": self.egress.to_json(),
+            "most": self.most.to_json(),
             "public": [str(each) for each in self.public],
             "private": [str(each) for each in self.private],
             "packages": self.packages,
@@ -47,6 +50,7 @@ class NetworkConfig:
         limits = ConnectionLimits(*body["limits"])
         return cls(
             Egress.from_json(body["egress"]),
+            Egress.from_json(body["most"]),
             networks(body["public"]),
             networks(body["private"]),
             body["packages"],
@@ -55,17 +59,30 @@ class NetworkConfig:
 
     @classmethod
     def written(
-        cls, egress: str = "", public: Iterable[str] = (), private: Iterable[str] = (), packages: str = ""
+        cls,
+        *,
+        egress: str = "",
+        most: str = "",
+        public: Iterable[str] = (),
+        private: Iterable[str] = (),
+        packages: str = "",
     ) -> NetworkConfig:
-        """As an operator writes it: ``egress`` is true, false or rules with commas between them; empty is true.
+        """As an operator writes it: ``egress`` and ``most`` are true, false or rules with commas between them; without
+        ``most`` it is true, without ``egress`` that is ``most``.
 
         Raises InvalidArgumentError.
         """
-        wanted = Egress.written(egress or "true")
-        config = cls(wanted, networks(tuple(public)), networks(tuple(private)), packages or None)
-        if (rule := config.reach.refused_rule(config.egress)) is not None:
+        ceiling = Egress.written(most or "true")
+        wanted = Egress.written(egress) if egress else ceiling
+        config = cls(wanted, ceiling, networks(tuple(public)), networks(tuple(private)), packages or None)
+        for name, policy in (("egress-most", ceiling), ("egress", wanted)):
+            if (rule := config.reach.refused_rule(policy)) is not None:
+                raise InvalidArgumentError(
+                    f"{name} has {rule}, which is no public address; open it with egress-private, too."
+                )
+        if beyond := wanted.beyond(ceiling):
             raise InvalidArgumentError(
-                f"egress has {rule}, which is no public address; open it with egress-private, too."
+                f"egress has {beyond}, which is beyond egress-most ({ceiling}). Narrow the one, or widen the other."
             )
         return config
 

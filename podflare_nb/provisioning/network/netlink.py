@@ -165,12 +165,16 @@ def messages_in(data: bytes) -> list[tuple[int, int, bytes]]:
 
 def attributes_in(data: bytes) -> dict[int, bytes]:
     """Attributes by kind; of one that is there twice, the last."""
-    found: dict[int, bytes] = {}
-    offset = 0
+    return dict(list_in(data))
+
+
+def list_in(data: bytes) -> list[tuple[int, bytes]]:
+    """Kind and value of each attribute, in order."""
+    found, offset = [], 0
     while offset + ATTRIBUTE.size <= len(data):
         size, kind = ATTRIBUTE.unpack_from(data, offset)
         if size < ATTRIBUTE.size:
             break
-        found[kind & ~NESTED] = data[offset + ATTRIBUTE.size : offset + size]
+        found.append((kind & ~NESTED, data[offset + ATTRIBUTE.size : offset + size]))
         offset += size + -size % 4
     return found

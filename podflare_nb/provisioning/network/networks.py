@@ -19,6 +19,7 @@ from ...protocol.egress import INTERNET, OFF, Egress
 from . import links, listeners, namespaces
 from .attendants import Attendant, Order
 from .config import NetworkConfig
+from .limit_refusals import LimitRefusals
 from .netlink import NETLINK_ROUTE, Netlink
 from .router import Router
 from .sandbox_network import SandboxNetwork
@@ -49,6 +50,7 @@ class Networks:
             self._no_internet = str(error)
             log.warning("%s Sandboxes reach only what egress allows by name.", self.why_no_internet())
         self._networks: dict[str, SandboxNetwork] = {}
+        self._refusing: asyncio.Task[None] | None = None
         self._mirror_alone: dict[str, int] = {}
         self.gateway = Attendant(GATEWAY, self._all_for_gateway, self._hear)
         self.mirror = Attendant(MIRROR, self._all_for_mirror, self._hear)
@@ -60,6 +62,9 @@ class Networks:
         """Begin to serve; returns at once."""
         self.gateway.start()
         self.mirror.start()
+        if self.router is not None:
+            refusals = LimitRefusals(self.router, self._config.limits, lambda: list(self._networks.values()))
+            self._refusing = asyncio.create_task(refusals.run())
 
     def default(self, wanted: Egress | None) -> Egress:
         """What a sandbox gets that asks for nothing, of a template that wants this. Nothing that cannot be had."""
@@ -168,6 +173,9 @@ class Networks:
         """End what serves, and the router. Idempotent."""
         await self.gateway.close()
         await self.mirror.close()
+        if self._refusing is not None:
+            self._refusing.cancel()
+            await asyncio.gather(self._refusing, return_exceptions=True)
         if self.router is not None:
             self.router.close()
             self.router = None

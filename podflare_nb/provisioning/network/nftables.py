@@ -10,10 +10,23 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
 
 from ...protocol.egress import Network
-from .netlink import ACK, APPEND, CREATE, NETLINK_NETFILTER, Netlink, attribute, be32, message, nested, text
+from .netlink import (
+    ACK,
+    APPEND,
+    CREATE,
+    NETLINK_NETFILTER,
+    Netlink,
+    attribute,
+    attributes_in,
+    be32,
+    list_in,
+    message,
+    nested,
+    text,
+)
 
 INET = 1
 """The family of tables for both versions of IP."""
@@ -24,7 +37,7 @@ ACCEPT, DROP = 1, 0
 GOTO = -4
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 DESTINATION_NAT_PRIORITY, SOURCE_NAT_PRIORITY = -100, 100
-_TABLE, _DELETE_TABLE, _CHAIN, _RULE, _SET, _ELEMENTS = 0, 2, 3, 6, 9, 12
+_TABLE, _DELETE_TABLE, _CHAIN, _RULE, _SET, _ELEMENTS, _GET_ELEMENTS = 0, 2, 3, 6, 9, 12, 13
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _VERDICT_REGISTER, _REGISTER = 0, 1
@@ -181,6 +194,23 @@ def each_source(version: int, meter: str, limit: Expression) -> Rule:
 def more_connections_than(count: int) -> Expression:
     """For ``each_source``: connections under way."""
     return _expression("connlimit", be32(1, count), be32(2, 1))
+
+
+def counter() -> Expression:
+    """For ``each_source``: packets and bytes that came by; ``counts`` reads them."""
+    return _expression("counter")
+
+
+def counts(netlink: Netlink, table: str, meter: str) -> dict[IPv4Address | IPv6Address, int]:
+    """How many packets of each source address a meter with a ``counter`` has seen. Raises OSError."""
+    found = {}
+    head = struct.pack(">BBH", INET, 0, 0)
+    for answer in netlink.dump(_SUBSYSTEM << 8 | _GET_ELEMENTS, head + text(1, table) + text(2, meter)):
+        for _, each in list_in(attributes_in(answer[len(head) :]).get(3, b"")):
+            element = attributes_in(each)
+            source, counted = attributes_in(element[1])[1], attributes_in(attributes_in(element[7])[2])
+            found[ip_address(source)] = int.from_bytes(counted[2], "big")
+    return found
 
 
 def faster_than(per_second: int, burst: int) -> Expression:

@@ -40,7 +40,7 @@ Guard = Mapping[int, AbstractSet[int]]
 """By version of IP, where the host is made to forward: the links that it forwards over anyway."""
 LOGS_PER_SECOND, LOGS_AT_ONCE = 10, 50
 RATE_SECONDS = 60
-"""How long a sandbox's rate is known after its last new connection: there is room for so many."""
+"""How long a sandbox's rate, and what it was refused, is known after its last: there is room for so many."""
 EARLY = -10
 """Before others' rules: what these drop is dropped, what they accept the others still see."""
 
@@ -88,6 +88,7 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
     for version in (4, 6):
         table.meter(f"connections{version}", version)
         table.meter(f"rate{version}", version, RATE_SECONDS)
+        table.meter(over_limits(version), version, RATE_SECONDS)
     table.chain("leave", [
         [*nft.out_of(uplink), nft.masquerade()],
     ], hook="postrouting", kind="nat", priority=nft.SOURCE_NAT_PRIORITY)  # fmt: skip
@@ -96,6 +97,7 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
     known = [*nft.of_a_known_connection(), nft.verdict(nft.ACCEPT)]
     table.chain("refuse", [[nft.reject()]])
     table.chain("limited", [
+        *(nft.each_source(version, over_limits(version), nft.counter()) for version in (4, 6)),
         [*nft.tcp(), nft.reset()],  # Linux sends resets as they come, but few of the other errors in a second
         [nft.reject()],
     ])  # fmt: skip
@@ -114,6 +116,11 @@ def router_rules(reach: Reach, uplink: int, limits: ConnectionLimits, *, bare: b
         *_only_named(reach),  # the gateway's own connections
     ], hook="output")  # fmt: skip
     return table
+
+
+def over_limits(version: int) -> str:
+    """The meter of the router's table that counts what was refused by limits, by sandbox (``limit_refusals``)."""
+    return f"refused{version}"
 
 
 def host_rules(  # noqa: PLR0913 - what is at that edge

@@ -1453,9 +1453,10 @@ export interface components {
             type: "network";
             data: components["schemas"]["RefusedConnection"];
         };
-        /** @description What sandboxes may reach here. `default`: those that ask for nothing; `internet`: whether `egress` may be true, else `reason` is a sentence why not; `private`: ranges that are not public and that rules may name. */
+        /** @description What sandboxes may reach here. `default`: those that ask for nothing; `most`: what the operator lets any of them have; `internet`: whether `egress` may be true, else `reason` is a sentence why not; `private`: ranges that are not public and that rules may name. */
         NetworkFeatures: {
             default: boolean | components["schemas"]["EgressRules"];
+            most: boolean | components["schemas"]["EgressRules"];
             internet: boolean;
             reason: string | null;
             private: string[];

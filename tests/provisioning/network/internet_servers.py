@@ -1,13 +1,14 @@
 """Real servers for a place that stands for the internet: each tells by which address it was reached."""
 
 import asyncio
+import os
 import shutil
 import socket
 import ssl
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import tornado.httpserver
 import tornado.netutil
@@ -21,7 +22,7 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
-ECHO, HTTP, HTTPS, GIT = 7000, 80, 443, 9418
+ECHO, HTTP, HTTPS = 7000, 80, 443
 CHUNK = bytes(1 << 16)
 
 
@@ -63,12 +64,45 @@ class WebSocketEcho(tornado.websocket.WebSocketHandler):
         return bool(origin) or True
 
     def on_message(self, message: str | bytes) -> None:
-        self.write_message(message)
+        self.write_message(message, binary=isinstance(message, bytes))
 
 
-def application() -> tornado.web.Application:
-    routes = [(r"/to", Redirect), (r"/large", Large), (r"/socket", WebSocketEcho), (r"/.*", Reached)]
-    return tornado.web.Application(routes)
+class Git(tornado.web.RequestHandler):
+    """``/git/...``: repositories below a directory by git's own server (git-http-backend(1), a CGI program)."""
+
+    def initialize(self, repositories: Path) -> None:
+        self._repositories = repositories
+
+    async def get(self, path: str) -> None:
+        request = self.request
+        process = await asyncio.create_subprocess_exec(
+            "git", "http-backend", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env={
+                "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self._repositories), "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": f"/{path}", "QUERY_STRING": request.query, "REQUEST_METHOD": request.method or "",
+                "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+                "HTTP_CONTENT_ENCODING": request.headers.get("Content-Encoding", ""),
+                "HTTP_GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+            },
+        )  # fmt: skip
+        answer, _ = await process.communicate(request.body)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        for line in head.decode().splitlines():
+            name, _, value = line.partition(": ")
+            if name == "Status":
+                self.set_status(int(value.split()[0]))
+            else:
+                self.set_header(name, value)
+        self.finish(body)
+
+    post = get
+
+
+def application(repositories: Path | None) -> tornado.web.Application:
+    routes: list[Any] = [(r"/to", Redirect), (r"/large", Large), (r"/socket", WebSocketEcho)]
+    if repositories is not None:
+        routes.append((r"/git/(.*)", Git, {"repositories": repositories}))
+    return tornado.web.Application([*routes, (r"/.*", Reached)])
 
 
 class Echo(asyncio.Protocol):
@@ -138,12 +172,12 @@ async def start_echo(addresses: list[str], port: int = ECHO, *, streams: bool = 
     return begun
 
 
-async def start_web(certificate: Path | None = None) -> list[Closable]:
-    """HTTP, and HTTPS with a certificate (its key is in the same file)."""
+async def start_web(certificate: Path | None = None, repositories: Path | None = None) -> list[Closable]:
+    """HTTP, and HTTPS with a certificate (its key is in the same file); git's repositories, too, if there are any."""
     begun: list[Closable] = []
     for port, options in ((HTTP, None), (HTTPS, _tls(certificate) if certificate else None)):
         if port == HTTP or options is not None:
-            server = tornado.httpserver.HTTPServer(application(), ssl_options=options)
+            server = tornado.httpserver.HTTPServer(application(repositories), ssl_options=options)
             server.add_sockets(_listening(port))
             begun.append(_Web(server))
     return begun
@@ -182,7 +216,7 @@ def make_certificate(directory: Path, *names: str) -> Path:
 
 
 def make_repository(directory: Path) -> Path:
-    """A git repository with one commit, for ``git daemon``."""
+    """A directory with one git repository, ``project.git``, with one commit."""
     work = directory / "work"
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(work)]
     subprocess.run(["git", "init", "-q", "-b", "main", work], check=True)
@@ -191,6 +225,5 @@ def make_repository(directory: Path) -> Path:
         subprocess.run([*git, *command], check=True)
     served = directory / "served"
     subprocess.run(["git", "clone", "-q", "--bare", work, served / "project.git"], check=True)
-    (served / "project.git" / "git-daemon-export-ok").touch()
     shutil.rmtree(work)
     return served

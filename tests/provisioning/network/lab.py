@@ -21,7 +21,7 @@ from podflare_nb.provisioning.network.config import NetworkConfig
 
 from ...faults.traces import until
 from ..conftest import KernelClient, Outcome, new_directories, templates
-from .internet_servers import ECHO, make_certificate, start_echo, start_web
+from .internet_servers import ECHO, make_certificate, make_repository, start_echo, start_web
 from .names import NameServer
 from .places import SECONDS, Place, join
 
@@ -145,7 +145,7 @@ class Lab:
         self.host.serve(self.names.start())
         self.host.serve(start_echo([HOST_PUBLIC, HOST_PUBLIC_6, HOST_PRIVATE, HOST_PRIVATE_6, "127.0.0.1"]))
         self.internet.serve(start_echo([PUBLIC, PUBLIC_6, *NOT_PUBLIC.values()]))
-        self.internet.serve(start_web(self.certificate))
+        self.internet.serve(start_web(self.certificate, make_repository(self.directory)))
         self.elsewhere.serve(start_echo([ELSEWHERE, ELSEWHERE_6]))
         self.elsewhere.serve(start_web())
 

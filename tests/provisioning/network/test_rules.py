@@ -3,6 +3,7 @@
 import os
 import socket
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -13,7 +14,8 @@ from podflare_nb.provisioning.network.addresses import Reach
 from podflare_nb.provisioning.network.config import ConnectionLimits, NetworkConfig
 from podflare_nb.provisioning.network.netlink import NETLINK_ROUTE, Netlink
 
-from .lab import Target, reached
+from ...faults.traces import until
+from .lab import PUBLIC, PUBLIC_6, Target, reached
 from .netfilter_dump import elements, tables
 from .netfilter_dump import rules as rules_of
 
@@ -134,26 +136,66 @@ def test_the_same_bytes_are_good_for_every_sandbox():
     assert rules.sandbox_rules(FULL).messages() == rules.sandbox_rules(FULL).messages()
 
 
-def test_over_a_limit_connections_are_refused_at_once_and_not_longer_than_that(lab):
-    running = lab.start(network=NetworkConfig(limits=ConnectionLimits(at_once=10, per_second=1000, burst=1000)))
-    inside = running.sandbox(True)
-    try:
-        count = """
+CONNECT_MANY = """
 import errno, json, socket
 kept = []
-def answers(number):
+def answers(address, number):
     found = []
     for _ in range(number):
-        kept.append(socket.socket())
+        kept.append(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET))
         kept[-1].settimeout(20)
-        found.append(errno.errorcode.get(kept[-1].connect_ex(("93.184.216.34", 7000)), "connected"))
+        found.append(errno.errorcode.get(kept[-1].connect_ex((address, 7000)), "connected"))
     return found
-print(json.dumps(answers(14)))
 """
-        assert inside.told(count) == ["connected"] * 10 + ["ECONNREFUSED"] * 4
-        neighbour = running.sandbox(True)
-        assert reached(neighbour.probe([Target("neighbour", "93.184.216.34")])["neighbour"])
-        neighbour.close()
-    finally:
-        inside.close()
-        running.close()
+
+
+@pytest.fixture(scope="module")
+def limited(lab):
+    limits = ConnectionLimits(at_once=10, per_second=1000, burst=1000)
+    running = lab.start(network=NetworkConfig(limits=limits))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def told_to(limited):
+    """A sandbox, and what is told of its connections."""
+    inside, heard = limited.sandbox(True), []
+    inside.kernel.network.listeners.add(heard.extend)
+    yield inside, heard
+    inside.close()
+
+
+@pytest.mark.parametrize("address", [PUBLIC, PUBLIC_6])
+def test_over_a_limit_connections_are_refused_at_once_and_not_longer_than_that(limited, told_to, address):
+    inside, heard = told_to
+    answers = inside.told(f"{CONNECT_MANY}print(json.dumps(answers('{address}', 14)))")
+    assert answers == ["connected"] * 10 + ["ECONNREFUSED"] * 4
+    neighbour = limited.sandbox(True)
+    others = []
+    neighbour.kernel.network.listeners.add(others.extend)
+    assert reached(neighbour.probe([Target("neighbour", address)])["neighbour"])
+    until(partial(count_is, heard, 4), 30, "what was refused is told")
+    neighbour.close()
+    assert of_limits(others) == []
+
+
+def test_how_many_a_limit_refused_is_told_again_when_there_are_more(told_to):
+    inside, heard = told_to
+    inside.run(CONNECT_MANY)
+    for first, more in ((10, 3), (0, 2)):
+        inside.run(f"answers('{PUBLIC}', {first + more})")
+        until(partial(count_is, heard, more), 30, f"{more} are told")
+        for record in of_limits(heard):  # two, if it was read in between
+            assert (record["host"], record["port"]) == ("any", None)
+            assert f"{record['count']} new connection" in record["reason"]
+            assert "10 at once, and 1000 new ones a second (1000 in a burst)" in record["reason"]
+        heard.clear()
+
+
+def of_limits(heard):
+    return [each for each in heard if "count" in each and each["verdict"] == "refused"]
+
+
+def count_is(heard, count):
+    return sum(each["count"] for each in of_limits(heard)) == count

@@ -1,7 +1,8 @@
 """Debian archives, as apt asks a proxy for them: ``GET http://host/path``, only below the archives that are served.
 
-What is named by its hash (``by-hash``) is kept as any file is. The rest is signed by the archive, by hash or by a list
-of hashes, and checked by apt: it is passed through as it is now.
+What is named by its hash (``by-hash``) is kept as any file is, and so are packages whose hash an index lists
+(``debian_indexes``). The rest is signed by the archive, by hash or by a list of hashes, and checked by apt: it is
+passed through as it is now.
 """
 
 from __future__ import annotations

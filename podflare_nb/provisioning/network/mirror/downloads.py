@@ -27,12 +27,14 @@ MAX_FILE_BYTES = 16 << 30
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that an index lists. Without a digest, or with a weak one, it is not kept."""
+    """A file that an index lists. Without a digest, or with a weak one, it is not kept. ``certain``: that it is the
+    file's digest, so that one with another must not be given out; else such a one is only not kept."""
 
     site: Site
     url: str
     name: str
     digest: Digest | None
+    certain: bool = True
 
 
 class File(Protocol):
@@ -193,6 +195,8 @@ class Download:
             raise UpstreamError(f"The index at {artifact.site.host} broke off in the middle of {artifact.name}.")
         if computed is not None and digest is not None:
             if computed.hexdigest() != digest.hex:
+                if not artifact.certain:
+                    return
                 raise UpstreamError(
                     f"{artifact.name} came from {artifact.site.host} with another hash than its index lists; "
                     "it was thrown away."

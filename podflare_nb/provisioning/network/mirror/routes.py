@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from ....protocol.egress import Egress
 from .debian_archives import DebianArchives
+from .debian_indexes import DebianIndexes
 from .downloads import Artifact, Downloads, File
 from .npm_registry import INSTALL_TYPE, ORIGIN, NpmRegistry
 from .python_index import HTML_TYPE, JSON_TYPE, PythonIndex, normalized
@@ -49,6 +50,7 @@ class Routes:
         self._python = PythonIndex(settings.python, upstream, settings.index_seconds)
         self._npm = NpmRegistry(settings.npm, upstream, settings.index_seconds)
         self._debian = DebianArchives(settings.debian)
+        self._indexes = DebianIndexes()
         self._downloads = downloads
 
     async def reply(self, egress: Egress, target: str, accept: str, origin: str) -> Reply:
@@ -102,11 +104,16 @@ class Routes:
             raise RefusedError(str(error), 403, _guessed(target)) from error
         if not allows(egress, found.used):
             check(egress, found.seen)
-        return await self._file(found.artifact or Artifact(found.used, found.url, found.path, None))
+        artifact = found.artifact
+        if artifact is None:
+            listed = await self._indexes.digest(found.used, found.path)
+            return await self._file(Artifact(found.used, found.url, found.path, listed, certain=False))
+        self._indexes.learn(found.used, found.path, lambda: self._downloads.open(artifact))
+        return await self._file(artifact)
 
     async def _file(self, artifact: Artifact) -> Reply:
         file = await self._downloads.open(artifact)
-        etag = f'"{artifact.digest.name}"' if artifact.digest else None
+        etag = f'"{artifact.digest.name}"' if artifact.digest and artifact.certain else None
         return Reply(artifact.site, "application/octet-stream", file, etag)
 
 

@@ -162,8 +162,9 @@ def offer_npm(server: Server, name: str, **dist: object) -> bytes:
     return content
 
 
-def offer_debian(server: Server, directory: Path) -> Path:
-    """A signed archive of one package, ``pfnb-hello``, at ``/debian/``; the public key's file."""
+def offer_debian(server: Server, directory: Path, postinst: str = "") -> Path:
+    """A signed archive of one package, ``pfnb-hello``, at ``/debian/``; the public key's file. ``postinst``: a script
+    that is run when it is installed."""
     tree = directory / "package"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN/control").write_text(
@@ -172,6 +173,9 @@ def offer_debian(server: Server, directory: Path) -> Path:
     (tree / "usr/bin").mkdir(parents=True)
     (tree / "usr/bin/pfnb-hello").write_text("#!/bin/sh\necho hello from a package\n")
     (tree / "usr/bin/pfnb-hello").chmod(0o755)
+    if postinst:
+        (tree / "DEBIAN/postinst").write_text(postinst)
+        (tree / "DEBIAN/postinst").chmod(0o755)
     deb = directory / "pfnb-hello_1.0_all.deb"
     subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, capture_output=True)
     pool = "pool/main/p/pfnb-hello_1.0_all.deb"

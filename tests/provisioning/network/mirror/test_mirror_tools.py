@@ -64,16 +64,29 @@ def test_npm_installs_a_package(mirror, upstream, tmp_path, name):
     assert used.stdout == "42\n", used.stderr
 
 
-def test_apt_verifies_and_downloads_a_package(mirror, upstream, tmp_path):
+def test_apt_verifies_and_downloads_a_package_and_the_next_one_has_it_from_the_cache(mirror, upstream, tmp_path):
     key = offer_debian(upstream, tmp_path)
     url = mirror.open("n")
     apt = apt_in(tmp_path, key, url)
     updated = run(*apt, "update", cwd=tmp_path)
     assert updated.returncode == 0, updated.stderr
     assert any("/by-hash/SHA256/" in path for path in upstream.paths())
-    fetched = run(*apt, "download", "pfnb-hello", cwd=tmp_path)
-    assert fetched.returncode == 0, fetched.stderr
-    assert (tmp_path / "pfnb-hello_1.0_all.deb").is_file()
+    for name in ("first", "second"):
+        (place := tmp_path / name).mkdir()
+        fetched = run(*apt, "download", "pfnb-hello", cwd=place)
+        assert fetched.returncode == 0, fetched.stderr
+        assert (place / "pfnb-hello_1.0_all.deb").is_file()
+    assert sum(path.endswith(".deb") for path in upstream.paths()) == 1
+
+
+def test_apt_takes_no_package_that_is_another_than_its_index_lists(mirror, upstream, tmp_path):
+    apt = apt_in(tmp_path, offer_debian(upstream, tmp_path), mirror.open("n"))
+    assert run(*apt, "update", cwd=tmp_path).returncode == 0
+    (path,) = (path for path in upstream.answers if path.endswith(".deb"))
+    upstream.answers[path].body = upstream.answers[path].body[:-1] + b"x"
+    (place := tmp_path / "place").mkdir()
+    assert "Hash Sum mismatch" in run(*apt, "download", "pfnb-hello", cwd=place).stderr
+    assert not (place / "pfnb-hello_1.0_all.deb").exists()
 
 
 def test_apt_takes_no_index_that_its_archive_did_not_sign(mirror, upstream, tmp_path):
