@@ -59,6 +59,7 @@ class Gathered:
 def lay_out() -> None:
     """All that can be done. The garbage collector leaves what is there now alone, in the children as well."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is wholly free is given back, not taken up
     fill()
     gc.freeze()
     collapse()
@@ -100,7 +101,6 @@ def _object(size: int) -> object:
 def collapse() -> None:
     """Collapse the private anonymous memory of this process, as far as Linux can."""
     libc = ctypes.CDLL(None)
-    libc.malloc_trim(0)
     for line in _maps():
         start, end = _range(line)
         start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE  # the whole huge pages in it
