@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import accounts, package_files
+from .plan import place
 
 COPIED_FROM_ETC = (
     "adduser.conf", "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debconf.conf",
@@ -40,7 +41,8 @@ HOSTS = "127.0.0.1\tlocalhost sandbox\n::1\tlocalhost ip6-localhost ip6-loopback
 
 
 def build(root: Path, sources: Iterable[str]) -> Path:
-    """Make the skeleton at ``root`` (which must not exist), with an empty directory where each source is mounted."""
+    """Make the skeleton at ``root`` (which must not exist), with an empty directory where each source is mounted,
+    and a link to it where the host has it, if that is elsewhere."""
     root.mkdir(mode=0o755)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def build(root: Path, sources: Iterable[str]) -> Path:
         if host.is_symlink():
             (root / name).symlink_to(host.readlink())
     for source in sources:
-        (root / source.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        _make_place(root, source)
     _compose_etc(root / "etc")
     if Path("/var/lib/dpkg/status").is_file():
         # apt-get must know what /usr already holds. It tells package names and versions, as /usr does.
@@ -60,6 +62,15 @@ def build(root: Path, sources: Iterable[str]) -> Path:
                         ignore=shutil.ignore_patterns("lock*", "*-old", "updates"))  # fmt: skip
         (root / "var/lib/dpkg/updates").mkdir(exist_ok=True)
     return root
+
+
+def _make_place(root: Path, source: str) -> None:
+    mounted = place(source)
+    (root / mounted[1:]).mkdir(parents=True, exist_ok=True)
+    if mounted != source:
+        link = root / source[1:]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(mounted)
 
 
 def _compose_etc(etc: Path) -> None:
