@@ -13,7 +13,7 @@ import pytest
 from ..provisioning.network.netfilter_dump import tables
 from .caller import SECONDS, Caller
 from .networked_services import ALLOW, BY_PROXY, CONNECT, GATEWAY, MIRROR, attendant, running_on_host
-from .traces import Traces, descendants, descriptors, kernel_named, steady, supervisor_of, until, uplinks
+from .traces import Traces, descendants, descriptors, kernel_named, steady, supervisor_of, until, until_no_more, uplinks
 
 ROUNDS = 30
 DOWNLOAD = """
@@ -67,7 +67,7 @@ def test_thirty_sandboxes_that_change_their_policies_leave_everything_as_it_was(
         before = steady(lambda: holdings(service), SECONDS)
         for number in range(ROUNDS):
             one_round(caller, number)
-        until(lambda: not steady(lambda: holdings(service), SECONDS) - before, 60, f"no more than {before}")
+        until_no_more(lambda: steady(lambda: holdings(service), SECONDS), before, SECONDS)
 
 
 @pytest.mark.parametrize("module", [GATEWAY, MIRROR])
