@@ -8,8 +8,9 @@ SOURCES := $(shell find podflare_nb kernelspecs jupyter-config -type f -not -nam
 ARGS ?=
 # How many processes share the tests, a file at a time; 0: none beside pytest itself, as --pdb needs it.
 WORKERS ?= 2
-# These count what is on the whole machine, or fill it: nothing else may run beside them.
-ALONE := tests/attacks tests/faults tests/provisioning/network
+# These fill the whole machine, or wait until nothing of many sandboxes is left, which takes Linux long on a busy one:
+# nothing else may run beside them.
+ALONE := tests/attacks/test_floods.py tests/faults/test_leaks.py tests/faults/test_network_attendants.py
 
 .PHONY: run test bench lint check bundle doctor clean
 

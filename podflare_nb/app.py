@@ -191,32 +191,19 @@ async def start_services(
     check_most(config, templates.values())
     found = await asyncio.to_thread(layers.probe)
     layers.require(found, config.isolation)
-    supervisor = await stack.enter_async_context(
-        await Supervisor.start(templates.values(), isolation=config.isolation, network=config.network)
-    )
+    supervisor = await start_supervisor(config, templates, stack)
     settings = SandboxSettings(
         templates=templates,
         default_template=default_template,
         max_live_per_tenant=MOST_LIVE,
         network=network_settings(config, supervisor.no_internet),
     )
-    audit = NetworkAudit(config.data_dir, utc_now)
-    stack.callback(audit.close)
-    supervisor.audit(audit.write)
     kernels = await stack.enter_async_context(Reserve(supervisor, templates))
     transcripts = await stack.enter_async_context(TranscriptStore(config.data_dir / "transcripts"))
     chat = await stack.enter_async_context(ChatService(model=config.default_model))
     chat.warm()
     recording = Recording(transcripts, chat, settings)
-    sandboxes = SandboxManager(
-        kernels,
-        records,
-        recording.observer_for,
-        settings,
-        utc_now,
-        on_end=recording.ended,
-        on_turn=recording.turn_ended,
-    )
+    sandboxes = make_manager(kernels, records, recording, settings)
     admissions = Admissions()
     admit = admission_of_branches(admissions, tenant_of, sandboxes)
     branches = Branches(
@@ -240,6 +227,34 @@ async def start_services(
         template_states=lambda: template_states(supervisor),
         isolation=config.isolation,
         layers=tuple(LayerInfo(name=each.name, available=each.available, detail=each.detail) for each in found),
+    )
+
+
+async def start_supervisor(
+    config: ServiceConfig, templates: Mapping[str, TemplateSpec], stack: AsyncExitStack
+) -> Supervisor:
+    """Start what makes kernels; what it tells of their connections goes to the audit."""
+    supervisor = await stack.enter_async_context(
+        await Supervisor.start(templates.values(), isolation=config.isolation, network=config.network)
+    )
+    audit = NetworkAudit(config.data_dir, utc_now)
+    stack.callback(audit.close)
+    supervisor.audit(audit.write)
+    return supervisor
+
+
+def make_manager(
+    kernels: Reserve, records: SandboxRecords, recording: Recording, settings: SandboxSettings
+) -> SandboxManager:
+    """Make what holds the sandboxes; their transcripts follow them."""
+    return SandboxManager(
+        kernels,
+        records,
+        recording.observer_for,
+        settings,
+        utc_now,
+        on_end=recording.ended,
+        on_turn=recording.turn_ended,
     )
 
 

@@ -8,7 +8,7 @@ from tornado import web
 
 from ..errors import ConflictError
 from ..protocol.packages import InstallPackages
-from ..protocol.requests import Exec
+from ..protocol.requests import Exec, ExecutionOptions
 from ..sandboxes.exec_events import encode
 from ..sandboxes.execution import Execution
 from ..sandboxes.packages import Installation, steps
@@ -34,13 +34,12 @@ class PackagesHandler(StreamingHandler):
                 '(PATCH it with {"egress": true}).'
             )
         keeps_states = sandbox.checkpoints.most > 0
-        turn_id = request.turn_id or (f"turn_{secrets.token_hex(16)}" if keeps_states else None)
+        options = request.model_dump(include=set(ExecutionOptions.model_fields))
+        if keeps_states and not request.turn_id:
+            options["turn_id"] = f"turn_{secrets.token_hex(16)}"
 
         async def start(code: str) -> Execution:
-            cell = Exec(
-                code=code, language="bash", timeout_seconds=request.timeout_seconds, turn_id=turn_id,
-                tool_call_id=request.tool_call_id, operator=request.operator, model=request.model,
-            )  # fmt: skip
+            cell = Exec(code=code, language="bash", **options)
             return await sandbox.execute(execution_request(cell, self.who.principal, keeps_states=keeps_states))
 
         installation = Installation(wanted, start, now_ms)

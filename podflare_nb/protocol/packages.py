@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from .exec_events import ErrorEvent, ExitEvent, NetworkEvent, NoticeEvent, StderrEvent, StdoutEvent, StreamEvent
-from .requests import MAX_SECONDS, ModelName, Request, ShortText
+from .requests import ExecutionOptions
 from .responses import Response
 from .states import ExecutionStatus
 
@@ -27,20 +27,12 @@ def _packages(examples: str) -> object:
     )
 
 
-class InstallPackages(Request):
+class InstallPackages(ExecutionOptions):
     """``POST /v1/sandboxes/{id}/packages``. Installed are apt's packages first, then Python's, then npm's."""
 
     python: Annotated[list[PackageName] | None, _packages("'polars>=1.0'")] = None
     apt: Annotated[list[PackageName] | None, _packages("'graphviz' or 'jq=1.6-2'")] = None
     npm: Annotated[list[PackageName] | None, _packages("'left-pad' or '@types/node@20'")] = None
-    timeout_seconds: Annotated[
-        float | None,
-        Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False, description="a number of seconds above 0, up to 86400"),
-    ] = None
-    turn_id: ShortText = None
-    tool_call_id: ShortText = None
-    operator: ShortText = None
-    model: ModelName = None
 
 
 class ManagerResult(Response):

@@ -114,11 +114,9 @@ class PatchSandbox(Request):
     egress: EgressPolicy = None
 
 
-class Exec(Request):
-    """``POST /v1/sandboxes/{id}/exec``."""
+class ExecutionOptions(Request):
+    """Of whatever runs in a sandbox and becomes cells: how long it may take, and who it says that it is from."""
 
-    code: Annotated[str, Field(description="a string of program text, of at most 4 MiB")]
-    language: Annotated[Language | None, Field(description="'python' or 'bash'")] = None
     timeout_seconds: Annotated[
         float | None,
         Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False, description="a number of seconds above 0, up to 86400"),
@@ -127,6 +125,13 @@ class Exec(Request):
     tool_call_id: ShortText = None
     operator: ShortText = None
     model: ModelName = None
+
+
+class Exec(ExecutionOptions):
+    """``POST /v1/sandboxes/{id}/exec``."""
+
+    code: Annotated[str, Field(description="a string of program text, of at most 4 MiB")]
+    language: Annotated[Language | None, Field(description="'python' or 'bash'")] = None
 
 
 class Record(Request):

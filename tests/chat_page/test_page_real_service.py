@@ -51,6 +51,29 @@ def test_a_long_run_is_stopped_from_the_page_and_the_kernel_lives_on(page: Page,
     expect(outputs(page)).to_have_text("42", timeout=KERNEL_MS)
 
 
+def test_turns_that_failed_or_were_stopped_read_the_same_after_a_reload(page: Page, service):
+    open_page(page, f"{service.url}?token={service.key}")
+    send(page, "1 / 0")
+    problems = page.locator(".turn-problem")
+    expect(problems).to_have_text(["Stopped: the code ended with an error."], timeout=KERNEL_MS)
+    send(page, "print('started', flush=True)\nimport threading\nthreading.Event().wait(600)")
+    expect(outputs(page)).to_contain_text("started", timeout=KERNEL_MS)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=KERNEL_MS)
+    expect(problems).to_have_count(2)
+    said = without_times(page.locator(".cells").inner_text())
+
+    page.reload()
+
+    expect(problems).to_have_count(2)
+    assert without_times(page.locator(".cells").inner_text()) == said
+
+
+def without_times(text: str) -> str:
+    """What is said, without how long a run took, which the page and the notebook have from two clocks."""
+    return re.sub(r" · [\d.]+ m?s", "", text)
+
+
 def test_a_sandbox_is_forked_compared_merged_and_rewound(page: Page, service):
     open_page(page, f"{service.url}?token={service.key}")
     page.get_by_role("button", name="New sandbox from a template").click()

@@ -80,8 +80,6 @@ def test_its_grandchildren_have_all_states_on_the_way(published, fork):
 
 
 def test_its_diff_sees_the_files_that_a_branch_added_removed_and_modified(published, fork):
-    # Not in /root and /tmp, which it looks at unless told otherwise: where Python itself is installed there, the
-    # checksums of all its files are more output than one execution keeps.
     paths = ["/workspace", "/tmp/own"]
     said(published, "mkdir /tmp/own; echo 1 > kept; echo 1 > changed; echo 1 > /tmp/own/gone", "bash")
     (child,) = fork(published)
@@ -93,6 +91,21 @@ def test_its_diff_sees_the_files_that_a_branch_added_removed_and_modified(publis
     }
     (twin,) = fork(child)
     assert child.diff(twin, paths) == {"added": [], "removed": [], "modified": []}
+
+
+def test_its_diff_looks_at_home_and_tmp_unless_told_otherwise(published, fork):
+    # Wherever the service's own Python is installed: in /root its checksums would be more than an execution can tell.
+    said(published, "mkdir /tmp/many ~/own; echo 1 > ~/own/changed", "bash")
+    said(published, "cd /tmp/many; for i in $(seq 2000); do echo $i > f$i; done", "bash")
+    (child,) = fork(published)
+    said(child, "echo 2 > ~/own/changed; rm /tmp/many/f7; echo 1 > /tmp/new; touch '/root/with space'", "bash")
+    assert published.diff(child) == {
+        "added": ["/root/with space", "/tmp/new"],
+        "removed": ["/tmp/many/f7"],
+        "modified": ["/root/own/changed"],
+    }
+    (twin,) = fork(child)
+    assert child.diff(twin) == {"added": [], "removed": [], "modified": []}
 
 
 def test_its_branches_survive_the_end_of_their_parent(service):

@@ -88,7 +88,7 @@ def test_a_sandbox_whose_kernels_died_leaves_no_descriptor_and_no_disk_once_clos
         assert caller.run(sandbox, "print(1)").text() == "1"
     caller.close(sandbox)
     until(lambda: len(descriptors(service.process.pid)) <= before, 20, "as many descriptors as before")
-    until(lambda: disks(name) <= pool_disks(service), 5, f"only the pool's disks: {loop_devices()}")
+    until(lambda: disks(name) <= pool_disks(service), 20, f"only the pool's disks: {loop_devices()}")
 
 
 def disks(name):

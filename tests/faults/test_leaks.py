@@ -8,7 +8,17 @@ import pytest
 
 from .caller import SECONDS, Caller
 from .services import running
-from .traces import WORK, Traces, control_groups, descriptors, loop_devices, mounts, steady, supervisor_of, until
+from .traces import (
+    WORK,
+    Traces,
+    control_groups,
+    descriptors,
+    loop_devices,
+    mounts,
+    steady,
+    supervisor_of,
+    until_no_more,
+)
 
 ROUNDS = 50
 
@@ -53,7 +63,7 @@ def test_fifty_sandboxes_leave_everything_as_it_was(service):
         before = quiet(service)
         for _ in range(ROUNDS):
             one_round(caller)
-        until(lambda: not quiet(service) - before, 20, "no more than before")
+        until_no_more(lambda: quiet(service), before, SECONDS)
 
 
 def one_round(caller):
@@ -72,7 +82,7 @@ def test_clients_that_go_away_in_the_middle_leave_everything_as_it_was(service):
                 stream.until("stdout")
         assert caller.run(sandbox, "print(2)").text() == "2"
         caller.close(sandbox)
-        until(lambda: not quiet(service) - before, 20, "no more than before")
+        until_no_more(lambda: quiet(service), before, SECONDS)
 
 
 def test_a_killed_server_leaves_nothing_even_if_no_other_is_ever_started(service):

@@ -1,129 +1,24 @@
-"""Networks come and go, and whatever is killed, the machine is as it was: links, rules, namespaces, settings.
+"""Whatever is killed, the machine is as it was: links, rules, namespaces, settings.
 
 The service runs on a lab's host; the test's own thread is there, too.
 """
 
 import os
 import signal
-from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from podflare_nb.provisioning.network import forwarding
-
-from ..provisioning.network.lab import Lab
 from ..provisioning.network.netfilter_dump import tables
 from .caller import SECONDS, Caller
+from .networked_services import ALLOW, BY_PROXY, CONNECT, running_on_host
 from .services import dispose, start
-from .traces import (
-    Traces,
-    descendants,
-    descriptors,
-    kernel_named,
-    network_namespaces,
-    steady,
-    supervisor_of,
-    until,
-    uplinks,
-)
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="jails need root")
-ROUNDS = 30
-GATEWAY, MIRROR = "network.gateway", "network.mirror"
-CONNECT = """
-import socket
-with socket.create_connection(("93.184.216.34", 7000), 20) as sock:
-    sock.sendall(b"?")
-    print(sock.recv(100).decode())
-"""
-BY_PROXY = """
-import urllib.request
-print(urllib.request.urlopen("http://files.example.org/", timeout=20).read().decode())
-"""
-DOWNLOAD = """
-import http.client, urllib.request
-with urllib.request.urlopen("http://files.example.org/large", timeout=30) as answer:
-    size = len(answer.read(1000))
-    print("begun", flush=True)
-    try:
-        while part := answer.read(1 << 20):
-            size += len(part)
-        print("ended", flush=True)
-    except (OSError, http.client.HTTPException):
-        print("broken", flush=True)
-"""
-ALLOW = {"allow": ["files.example.org", "93.184.216.34:7000"]}
-
-
-@pytest.fixture(scope="module")
-def lab():
-    built = Lab.build()
-    yield built
-    built.close()
+from .traces import Traces, network_namespaces, supervisor_of, until, uplinks
 
 
 @pytest.fixture
 def service(lab, tmp_path):
-    """On the lab's host, where the test's thread is, too."""
-    with lab.host.entered():
-        before = state_of(lab)
-        running = lab.host.call(start, tmp_path)
-        try:
-            yield running
-        finally:
-            dispose(running)
-        until(lambda: state_of(lab) == before, SECONDS, f"{before}, but {state_of(lab)}")
-
-
-def state_of(lab):
-    """What a service changes on its host."""
-    names = [
-        f"{settings}/{link}/{setting}"
-        for settings, setting in (("ipv4/conf", "forwarding"), ("ipv6/conf", "force_forwarding"))
-        for link in ("default", "eth0", "eth1")
-    ]
-    locks = [path.name for path in forwarding.LOCKS.glob(f"{os.stat('/proc/thread-self/ns/net').st_ino}-*")]  # noqa: PTH116
-    return lab.host.links(), tables(lab.host.namespace), [lab.host.setting(name) for name in names], locks
-
-
-def attendant(service, module):
-    (found,) = [each for each in descendants(service.process.pid) if module in each.command]
-    return found
-
-
-def holdings(service):
-    """How many there are of what a sandbox's network consists of."""
-    traces = Traces.of(service)
-    counted = Counter(processes=len(traces.processes), namespaces=len(traces.namespaces), uplinks=len(uplinks()))
-    counted["tables of the host"] = len(tables())
-    gateway = attendant(service, GATEWAY)
-    with (Path("/proc") / str(gateway.pid) / "net" / "dev").open() as links:
-        counted["links of the router"] = sum(":" in line for line in links)
-    counted["mounts"] = len((Path("/proc") / str(supervisor_of(service).pid) / "mounts").read_text().splitlines())
-    for process in (supervisor_of(service), gateway, attendant(service, MIRROR)):
-        counted[f"descriptors of {process.command}"] = len(descriptors(process.pid))
-    return counted
-
-
-def one_round(caller, number):
-    sandbox = caller.create(**({} if number % 2 else {"egress": ALLOW}))
-    if number % 2:
-        assert "reached" in caller.run(sandbox, CONNECT).text()
-    for egress in (ALLOW, False, True, {"allow": []}, True):
-        assert caller.http.patch(f"/v1/sandboxes/{sandbox}", json={"egress": egress}).status_code == 200
-    assert "reached" in caller.run(sandbox, CONNECT).text()
-    caller.close(sandbox)
-
-
-def test_thirty_sandboxes_that_change_their_policies_leave_everything_as_it_was(service):
-    with Caller(service) as caller:
-        for number in range(3):
-            one_round(caller, number)
-        before = steady(lambda: holdings(service), SECONDS)
-        for number in range(ROUNDS):
-            one_round(caller, number)
-        until(lambda: not steady(lambda: holdings(service), SECONDS) - before, 60, f"no more than {before}")
+    with running_on_host(lab, tmp_path) as service:
+        yield service
 
 
 def test_a_killed_supervisor_leaves_nothing_of_its_networks(service, lab):
@@ -167,52 +62,3 @@ def test_a_killed_supervisor_and_server_leave_only_what_the_next_one_takes_back(
     finally:
         dispose(following)
     traces.until_gone(SECONDS)
-
-
-@pytest.mark.parametrize("module", [GATEWAY, MIRROR])
-def test_a_killed_attendant_is_started_again_and_serves_every_sandbox(service, module):
-    with Caller(service) as caller:
-        sandboxes = [caller.create(egress=ALLOW) for _ in range(2)]
-        killed = attendant(service, module)
-        os.kill(killed.pid, signal.SIGKILL)
-        until(lambda: not killed.alive(), SECONDS, "its end")
-        until(lambda: any(module in each.command for each in descendants(service.process.pid)), SECONDS, "another")
-        for sandbox in sandboxes:
-            until(lambda one=sandbox: "reached" in caller.run(one, BY_PROXY).text(), SECONDS, "names lead out again")
-        caller.http.patch(f"/v1/sandboxes/{sandboxes[0]}", json={"egress": False})
-        assert "reached" not in caller.run(sandboxes[0], BY_PROXY).text()
-        assert "reached" in caller.run(sandboxes[1], BY_PROXY).text()
-
-
-def test_a_gateway_killed_in_the_middle_of_a_download_breaks_it_at_once_and_the_next_one_works(service):
-    with Caller(service) as caller:
-        sandbox = caller.create(egress=ALLOW)
-        with caller.stream(sandbox, DOWNLOAD) as stream:
-            assert stream.until("stdout")["data"].strip() == "begun"
-            os.kill(attendant(service, GATEWAY).pid, signal.SIGKILL)
-            said = [event["data"].strip() for event in stream.rest() if event["type"] == "stdout"]
-        assert said == ["begun", "broken"]
-        until(lambda: "reached" in caller.run(sandbox, BY_PROXY).text(), SECONDS, "the next download works")
-
-
-def test_connections_by_wire_outlive_the_gateway(service):
-    with Caller(service) as caller:
-        sandbox = caller.create(egress=True)
-        caller.run(sandbox, "import socket\nsock = socket.create_connection(('93.184.216.34', 7000))")
-        os.kill(attendant(service, GATEWAY).pid, signal.SIGKILL)
-        assert "reached" in caller.run(sandbox, "sock.sendall(b'?')\nprint(sock.recv(99))").text()
-
-
-def test_a_kernel_that_is_replaced_has_its_network_still(service):
-    with Caller(service) as caller:
-        for egress in (True, ALLOW):
-            sandbox = caller.create(egress=egress)
-            begin = "open('/proc/self/comm', 'w').write('to-be-killed')\nprint('begun', flush=True)\nwhile True: pass"
-            with caller.stream(sandbox, begin) as stream:
-                stream.until("stdout")
-                os.kill(kernel_named(service, "to-be-killed").pid, signal.SIGKILL)
-                stream.rest()
-            for code in (CONNECT, BY_PROXY):
-                ran = caller.run(sandbox, code)
-                assert "reached" in ran.text(), ran.events
-            caller.close(sandbox)

@@ -5,6 +5,7 @@ import re
 import select
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,6 +142,22 @@ def steady(look: Callable[[], T], seconds: float) -> T:
 
     until(unchanged, seconds, "nothing changes any more")
     return seen[-1]
+
+
+def until_no_more(look: Callable[[], Counter[str]], before: Counter[str], seconds: float) -> None:
+    """Wait until there is no more of anything than before; fails with what there is more of."""
+    more: Counter[str] = Counter()
+
+    def as_before() -> bool:
+        more.clear()
+        more.update(look() - before)
+        return not more
+
+    try:
+        until(as_before, seconds, "no more than before")
+    except AssertionError as late:
+        late.add_note(f"more than before: {dict(more)}")
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,3 +234,16 @@ async def first_output(execution) -> dict:
 def workspace(sandbox, house) -> Path:
     del sandbox  # it has the first kernel
     return house.kernels.handles[0].plain.workspace
+
+
+async def fork(house, sandbox, n=1, **more):
+    async with asyncio.timeout(SECONDS):
+        return await house.branches.fork(TENANT, sandbox.id, n, **more)
+
+
+async def child_of(house, sandbox):
+    return (await fork(house, sandbox)).children[0]
+
+
+def places(house):
+    return house.manager.places.taken(TENANT), house.admitted.held

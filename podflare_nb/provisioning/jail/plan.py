@@ -17,6 +17,19 @@ INSTALLED = f"{HOST}/i"
 """Where the disk with a template's system packages is, and beside it with a tree's key what these changed there."""
 TREES = "trees"
 """The directory of that disk that has them."""
+PERSONAL = ("/root", "/tmp", WORKSPACE)  # noqa: S108 - the sandbox's, not the host's
+"""What belongs to the sandbox's user, to list, compare and clear."""
+
+
+def place(source: str) -> str:
+    """Where a source is mounted: at its own path, unless the operator has it in a directory that is ``PERSONAL`` here.
+
+    A Python in ``~/.pyenv`` would be thousands of files in the sandbox's home, for whoever walks through that. So it
+    is mounted beside, in ``/.root``, and its own path is a link to there (``skeleton``). At the same depth, and with
+    its neighbours: links of the tree that lead upwards and out of it lead where they did.
+    """
+    top, _, below = source[1:].partition("/")
+    return f"/.{top}/{below}" if below and f"/{top}" in PERSONAL else source
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class JailPlan:
 
     ``mount_point``: an empty directory of the host; ``disk``: the block device of the sandbox's own file system
     (ext4); ``skeleton`` and ``sources``: what the sandbox sees underneath its own overlay, the skeleton at the root,
-    each source at its own path; ``installed``: what lies over these, below every overlay; ``owner``: the host id that
+    each source in its ``place``; ``installed``: what lies over these, below every overlay; ``owner``: the host id that
     is root inside, user and group; ``init_owner``: the unprivileged id of the jail's pid 1, which nobody inside has.
     ``without``: layers left out, for the negative controls of attack tests; nothing a user sends gets here.
     """
@@ -69,7 +82,7 @@ class JailPlan:
     def trees(self) -> tuple[Tree, ...]:
         """The writable trees of a branch, the one at the root first."""
         numbered = enumerate(self.sources)
-        bases = [("r", "", f"{HOST}/skeleton"), *((str(n), path, f"{HOST}/{n}") for n, path in numbered)]
+        bases = [("r", "", f"{HOST}/skeleton"), *((str(n), place(path), f"{HOST}/{n}") for n, path in numbered)]
         installed = self.installed.keys if self.installed else ()
         return tuple(
             Tree(key, path, (f"{INSTALLED}{key}", base) if key in installed else (base,)) for key, path, base in bases

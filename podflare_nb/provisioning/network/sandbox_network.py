@@ -12,8 +12,9 @@ from ...protocol.egress import Egress, Network, RangeRule
 from . import links, listeners, nftables
 from .attendants import Order
 from .netlink import NETLINK_ROUTE, Netlink
-from .router import Router, Wire
+from .router import Router
 from .rules import redirecting_rules
+from .wires import Wire
 
 PROXY = f"http://{listeners.ADDRESS}:{listeners.PROXY_PORT}"
 NOT_BY_PROXY = f"localhost,127.0.0.1,::1,{listeners.ADDRESS}"
@@ -93,27 +94,27 @@ class SandboxNetwork:
         if router is None:
             raise NoCapacityError(self._surroundings.why_no_internet())
         if self._wire is None:
-            wire = router.new_wire()
+            wire = router.wires.new()
             try:
-                router.attach(wire, self.namespace)
+                router.wires.attach(wire, self.namespace)
             except BaseException:
-                router.give_back(wire)
+                router.wires.give_back(wire)
                 raise
             self._wire = wire
         if not self._connected:
-            router.connect(self._wire, self.namespace)
+            router.wires.connect(self._wire, self.namespace)
             self._connected = True
 
     def _disconnect(self) -> None:
         if self._connected and self._wire is not None and self._surroundings.router is not None:
-            self._surroundings.router.disconnect(self._wire, self.namespace)
+            self._surroundings.router.wires.disconnect(self._wire, self.namespace)
         self._connected = False
 
     def traffic(self) -> tuple[int, int]:
         """Bytes sent and received so far, by proxies and by wire."""
         sent, received = 0, 0
         if self._wire is not None and self._surroundings.router is not None:
-            sent, received = self._surroundings.router.traffic(self._wire)
+            sent, received = self._surroundings.router.wires.traffic(self._wire)
         return self.sent + sent, self.received + received
 
     def _redirect(self, egress: Egress) -> None:
@@ -170,5 +171,5 @@ class SandboxNetwork:
             self._redirecting.close()
         self.closed = True
         if self._wire is not None and self._surroundings.router is not None:
-            self._surroundings.router.give_back(self._wire)
+            self._surroundings.router.wires.give_back(self._wire)
         self._surroundings.closed(self)

@@ -1150,13 +1150,6 @@ export interface components {
         };
         /** @description `POST /v1/sandboxes/{id}/exec`. */
         Exec: {
-            /** @description a string of program text, of at most 4 MiB */
-            code: string;
-            /**
-             * @description 'python' or 'bash'
-             * @default null
-             */
-            language?: ("python" | "bash") | null;
             /**
              * @description a number of seconds above 0, up to 86400
              * @default null
@@ -1182,6 +1175,13 @@ export interface components {
              * @default null
              */
             model?: string | null;
+            /** @description a string of program text, of at most 4 MiB */
+            code: string;
+            /**
+             * @description 'python' or 'bash'
+             * @default null
+             */
+            language?: ("python" | "bash") | null;
         };
         ExecEvent: components["schemas"]["StdoutEvent"] | components["schemas"]["StderrEvent"] | components["schemas"]["ResultEvent"] | components["schemas"]["DisplayEvent"] | components["schemas"]["ErrorEvent"] | components["schemas"]["NoticeEvent"] | components["schemas"]["NetworkEvent"] | components["schemas"]["ExitEvent"];
         /** @description The end. `data`: 0, 1 for an exception, n of `sys.exit(n)`, bash's own, 124 timeout, 130 interrupted, 137 died. `turn_id` where checkpoints are kept, or the call named one. */
@@ -1308,21 +1308,6 @@ export interface components {
         /** @description `POST /v1/sandboxes/{id}/packages`. Installed are apt's packages first, then Python's, then npm's. */
         InstallPackages: {
             /**
-             * @description a list of at most 100 strings of at most 200 characters, such as 'polars>=1.0'
-             * @default null
-             */
-            python?: string[] | null;
-            /**
-             * @description a list of at most 100 strings of at most 200 characters, such as 'graphviz' or 'jq=1.6-2'
-             * @default null
-             */
-            apt?: string[] | null;
-            /**
-             * @description a list of at most 100 strings of at most 200 characters, such as 'left-pad' or '@types/node@20'
-             * @default null
-             */
-            npm?: string[] | null;
-            /**
              * @description a number of seconds above 0, up to 86400
              * @default null
              */
@@ -1347,6 +1332,21 @@ export interface components {
              * @default null
              */
             model?: string | null;
+            /**
+             * @description a list of at most 100 strings of at most 200 characters, such as 'polars>=1.0'
+             * @default null
+             */
+            python?: string[] | null;
+            /**
+             * @description a list of at most 100 strings of at most 200 characters, such as 'graphviz' or 'jq=1.6-2'
+             * @default null
+             */
+            apt?: string[] | null;
+            /**
+             * @description a list of at most 100 strings of at most 200 characters, such as 'left-pad' or '@types/node@20'
+             * @default null
+             */
+            npm?: string[] | null;
         };
         /** @description Nothing was said for a while. */
         KeepaliveEvent: {

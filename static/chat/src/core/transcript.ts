@@ -55,7 +55,7 @@ export class Transcript {
   private byId = new Map<string, Cell>();
 
   // Everything anew from the recorded notebook. Cells of a turn that still runs are left out: its events,
-  // replayed from the first, bring them whole.
+  // replayed from the first, bring them whole. So are those that tell how a turn ended, which the turn itself does.
   load(notebook: Notebook, turns: TurnInfo[]): void {
     this.cells.length = 0;
     this.byId.clear();
@@ -64,7 +64,7 @@ export class Transcript {
     notebook.cells.forEach((raw, index) => {
       const cell = cellOf(raw, index);
       const turn = cell.turnId === null ? undefined : this.turns.get(cell.turnId);
-      if (turn?.status !== "running") this.put(cell);
+      if (turn === undefined || (turn.status !== "running" && !raw.metadata?.podflare_nb?.notice)) this.put(cell);
     });
   }
 

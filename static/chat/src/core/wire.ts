@@ -210,6 +210,7 @@ export interface NotebookCell {
       operator?: string | null;
       tool_call_id?: string | null;
       language?: string;
+      notice?: boolean; // said by the service, of its turn or of the recording
       branch?: { sandbox_id: string } | null; // merged from it
     };
     execution?: Record<string, string>;

@@ -114,8 +114,7 @@ class TurnFooter {
     this.back.hidden = !canRewind;
     if (canRewind) this.back.setAttribute("aria-label", `Rewind to here, the end of “${titleOf(turn.message).slice(0, 60)}”`);
     const last = cells.at(-1);
-    const told = last?.kind === "markdown" && turn.problem !== null && last.source.includes(turn.problem); // recorded as a cell
-    const failed = !told && (turn.problem !== null || (turn.status !== "running" && turn.status !== "ok"));
+    const failed = turn.problem !== null || (turn.status !== "running" && turn.status !== "ok");
     setText(this.problem, failed ? turn.problem || (ENDINGS[turn.status] ?? "") : "");
     this.problem.hidden = !failed;
     this.problem.dataset["status"] = turn.status;

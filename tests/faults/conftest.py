@@ -1,0 +1,3 @@
+"""What faults of networks need: the lab, with a host and an internet of its own."""
+
+from ..provisioning.network.conftest import lab  # noqa: F401 - a fixture
