@@ -24,7 +24,7 @@ from podflare_nb.provisioning.jail_maker import JailMaker
 from podflare_nb.provisioning.jails import JailWorkshop
 from podflare_nb.provisioning.limits import Limits
 
-SOURCE = "/opt/podflare-nb-test/source"
+SOURCE = f"/opt/podflare-nb-test-{os.getpid()}/source"  # of this process: others test beside it
 """A directory of the host that sandboxes see, two below one that they may move."""
 SECONDS = 60
 

@@ -22,6 +22,8 @@ MASKED_FILES = ("kcore", "keys", "key-users", "kmsg", "timer_list", "sched_debug
                 "kallsyms", "kpagecount", "kpageflags", "kpagecgroup",
     "interrupts", "softirqs", "iomem", "ioports")  # fmt: skip
 READ_ONLY_TREES = ("sys", "irq", "bus", "fs", "acpi", "scsi", "asound", "driver", "tty")
+DISK_OPTIONS = "noinit_itable,data=writeback,nobarrier,commit=60"
+"""Nothing is to survive a crash of the host: what is written waits for no disk (ext4(5))."""
 MAX_TERMINALS = 128
 """Of one jail, its programs' own among them: all jails together have what the machine has (kernel.pty.max)."""
 PROC, DEV = f"{HOST}/proc", f"{HOST}/branch-dev"
@@ -40,7 +42,7 @@ def compose_jail(plan: JailPlan, userns: int) -> None:
         os.mkdir(f"{root}{directory}", private)  # noqa: PTH102 - forty paths a jail: strings are the hot path here
     for directory in (LAYERS, PROC, DEV, INIT_ROOT, f"{HOST}/skeleton", f"{HOST}/dev"):
         os.mkdir(f"{root}{directory}")  # noqa: PTH102 - see above
-    sc.mount(plan.disk, f"{root}{LAYERS}", "ext4", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOATIME, "noinit_itable")
+    sc.mount(plan.disk, f"{root}{LAYERS}", "ext4", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOATIME, DISK_OPTIONS)
     _bind_mapped(plan.skeleton, f"{root}{HOST}/skeleton", userns)
     for number, source in enumerate(plan.sources):
         os.mkdir(f"{root}{HOST}/{number}")  # noqa: PTH102 - see above
