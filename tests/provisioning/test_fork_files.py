@@ -249,8 +249,9 @@ async def test_a_child_for_which_there_is_no_room_does_not_fail_the_others(paren
 
 async def test_a_user_who_moved_what_is_mounted_in_is_told(parent):
     write(parent, "workspace/note")
-    os.rename("opt/podflare-nb-test", "opt/moved", src_dir_fd=parent.root, dst_dir_fd=parent.root)
-    os.symlink("/.host", "opt/podflare-nb-test", dir_fd=parent.root)
+    place = str(Path(SOURCE).parent).lstrip("/")
+    os.rename(place, "opt/moved", src_dir_fd=parent.root, dst_dir_fd=parent.root)
+    os.symlink("/.host", place, dir_fd=parent.root)
     name = parent.name
     with pytest.raises(NoCapacityError, match=f"{SOURCE} is not where it was"):
         await fork(parent)
