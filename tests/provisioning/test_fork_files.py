@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import os
+from pathlib import Path
 import random
 import shutil
 import stat
