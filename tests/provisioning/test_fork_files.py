@@ -5,10 +5,10 @@
 import asyncio
 import contextlib
 import os
-from pathlib import Path
 import random
 import shutil
 import stat
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
