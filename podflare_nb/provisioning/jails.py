@@ -204,14 +204,14 @@ class Jail:
         if self._building is not None:
             await asyncio.wait({self._building})
         await self.files.close()
-        if self.networking is not None:
-            self.networking.close()
         if self._init_pid:
             with suppress(ProcessLookupError):
                 sc.pidfd_send_signal(self.init_pidfd, signal.SIGKILL)
             await reap(self._init_pid, self.init_pidfd)
             os.close(self.init_pidfd)
             os.close(self._lifeline)
+        if self.networking is not None:
+            self.networking.close()
         if self.network >= 0:
             os.close(self.network)
             self.network = -1

@@ -6,9 +6,12 @@ The service runs on a lab's host; the test's own thread is there, too.
 import os
 import signal
 from collections import Counter
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+
+from podflare_nb.provisioning.network.wires import SANDBOXES_4
 
 from ..provisioning.network.netfilter_dump import tables
 from .caller import SECONDS, Caller
@@ -16,6 +19,13 @@ from .networked_services import ALLOW, BY_PROXY, CONNECT, GATEWAY, MIRROR, atten
 from .traces import Traces, descendants, descriptors, kernel_named, steady, supervisor_of, until, until_no_more, uplinks
 
 ROUNDS = 30
+OPEN = """
+import socket
+sock = socket.create_connection(("93.184.216.34", 7000), 20)
+sock.sendall(b"?")
+sock.recv(100)
+print(sock.getsockname()[0])
+"""
 DOWNLOAD = """
 import http.client, urllib.request
 with urllib.request.urlopen("http://files.example.org/large", timeout=30) as answer:
@@ -36,14 +46,18 @@ def service(lab, tmp_path_factory):
         yield service
 
 
+def links_of_router(service):
+    lines = (Path("/proc") / str(attendant(service, GATEWAY).pid) / "net" / "dev").read_text().splitlines()
+    return {line.partition(":")[0].strip() for line in lines if ":" in line}
+
+
 def holdings(service):
     """How many there are of what a sandbox's network consists of."""
     traces = Traces.of(service)
     counted = Counter(processes=len(traces.processes), namespaces=len(traces.namespaces), uplinks=len(uplinks()))
     counted["tables of the host"] = len(tables())
     gateway = attendant(service, GATEWAY)
-    with (Path("/proc") / str(gateway.pid) / "net" / "dev").open() as links:
-        counted["links of the router"] = sum(":" in line for line in links)
+    counted["links of the router"] = len(links_of_router(service))
     counted["mounts"] = len((Path("/proc") / str(supervisor_of(service).pid) / "mounts").read_text().splitlines())
     for process in (supervisor_of(service), gateway, attendant(service, MIRROR)):
         counted[f"descriptors of {process.command}"] = len(descriptors(process.pid))
@@ -68,6 +82,20 @@ def test_thirty_sandboxes_that_change_their_policies_leave_everything_as_it_was(
         for number in range(ROUNDS):
             one_round(caller, number)
         until_no_more(lambda: steady(lambda: holdings(service), SECONDS), before, SECONDS)
+
+
+def test_a_connection_whose_end_nobody_answers_keeps_no_wire_of_a_closed_sandbox(service, lab):
+    with Caller(service) as caller:
+        sandbox = caller.create(egress=True)
+        own = caller.run(sandbox, OPEN).text().strip()
+        wire = f"s{int(IPv4Address(own)) - int(SANDBOXES_4[0])}"
+        assert wire in links_of_router(service)
+        forwarding = lab.host.setting("ipv4/conf/eth0/forwarding", "0")  # so that no answer comes back
+        try:
+            caller.close(sandbox)
+            until(lambda: wire not in links_of_router(service), SECONDS, f"{wire} has ended")
+        finally:
+            lab.host.setting("ipv4/conf/eth0/forwarding", forwarding)
 
 
 @pytest.mark.parametrize("module", [GATEWAY, MIRROR])

@@ -98,7 +98,7 @@ class SandboxNetwork:
             try:
                 router.wires.attach(wire, self.namespace)
             except BaseException:
-                router.wires.give_back(wire)
+                router.wires.give_back(wire, self.namespace)
                 raise
             self._wire = wire
         if not self._connected:
@@ -164,12 +164,12 @@ class SandboxNetwork:
         return {"op": op, "network": self.id, "egress": self.egress.to_json()}
 
     def close(self) -> None:
-        """Let go of it; the wire ends with its namespace. Idempotent."""
+        """Let go of it, once all processes in it have ended; the wire ends with its namespace. Idempotent."""
         if self.closed:
             return
         if self._redirecting is not None:
             self._redirecting.close()
         self.closed = True
         if self._wire is not None and self._surroundings.router is not None:
-            self._surroundings.router.wires.give_back(self._wire)
+            self._surroundings.router.wires.give_back(self._wire, self.namespace)
         self._surroundings.closed(self)

@@ -72,8 +72,15 @@ class Wires:
             found.append(IPv6Interface((self._prefix_6[number], 128)))
         return Wire(number, tuple(found))
 
-    def give_back(self, wire: Wire) -> None:
-        """Its sandbox has ended. The wire ends with the sandbox's namespace; its number is used again last of all."""
+    def give_back(self, wire: Wire, namespace: int) -> None:
+        """Its sandbox has ended, and every process in it. The wire ends with the sandbox's namespace; its number is
+        used again last of all.
+
+        A connection that was just being closed would keep the namespace for minutes: once it is forgotten here, no
+        answer finds its way to it any more.
+        """
+        with suppress(OSError):
+            self._end_connections(wire, namespace)
         with suppress(OSError):
             self._forget(wire)
         self._free.append(wire.number)
