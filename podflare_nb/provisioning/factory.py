@@ -25,7 +25,8 @@ from .template_pool import TemplatePool
 from .templates import Template, TemplateLostError
 
 log = logging.getLogger(__name__)
-FORKS_AT_ONCE = max(2, 2 * (os.cpu_count() or 1))
+FORKS_AT_ONCE = 4 * (os.cpu_count() or 1)
+"""A fork waits for Linux now and then; this many share what there is of processors."""
 
 
 class KernelFactory:
