@@ -12,7 +12,7 @@ MOST_AT_ONCE = 1
 """Kernels or jails under way at once for a template: refilling must not slow down whoever just took a kernel."""
 
 
-SPARE_JAILS = 24
+SPARE_JAILS = 32
 """For each template that has a pool at all, or whose kernels are asked for. One holds no Python: it is some kernel
 memory and the 96 KiB of its pid 1. They are for bursts, in which a jail would be half of what a create costs."""
 

@@ -67,7 +67,7 @@ class AsyncExecution:
             raise AssertionError("the stream ended well without an exit")
         return result
 
-    async def run_code_stream(  # noqa: PLR0913 - each is a field of the request
+    def run_code_stream(  # noqa: PLR0913 - each is a field of the request
         self,
         code: str,
         language: Language = "python",
@@ -88,9 +88,7 @@ class AsyncExecution:
             "operator": operator,
             "model": model,
         }
-        async with aclosing(self._events_to_exit("/exec", body)) as events:
-            async for event in events:
-                yield event
+        return self._events_to_exit("/exec", body)
 
     async def _events_to_exit(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Event]:
         """Give the events of a call that runs code; the last is the exit. Raises StreamBrokenError."""

@@ -90,9 +90,7 @@ class Execution:
             "operator": operator,
             "model": model,
         }
-        with closing(self._events_to_exit("/exec", body)) as events:
-            for event in events:
-                yield event
+        return self._events_to_exit("/exec", body)
 
     def _events_to_exit(self, path: str, body: dict[str, Any]) -> Generator[Event]:
         """Give the events of a call that runs code; the last is the exit. Raises StreamBrokenError."""
