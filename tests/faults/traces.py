@@ -109,8 +109,9 @@ def warm_kernels(service: Service, template: str) -> list[Process]:
 def kernel_named(service: Service, name: str) -> Process:
     """The kernel that gave itself this name (``/proc/self/comm``)."""
     for each in descendants(service.process.pid):
-        if (PROC / str(each.pid) / "comm").read_text().strip() == name:
-            return each
+        with suppress(OSError):  # it ended while we looked
+            if (PROC / str(each.pid) / "comm").read_text().strip() == name:
+                return each
     raise AssertionError(f"no process is called {name!r}")
 
 
@@ -118,8 +119,9 @@ def init_of(service: Service, kernel: Process) -> Process:
     """Pid 1 of the kernel's jail."""
     namespace = (PROC / str(kernel.pid) / "ns" / "pid").readlink()
     for each in descendants(service.process.pid):
-        if each.command.startswith(INIT) and (PROC / str(each.pid) / "ns" / "pid").readlink() == namespace:
-            return each
+        with suppress(OSError):  # as above
+            if each.command.startswith(INIT) and (PROC / str(each.pid) / "ns" / "pid").readlink() == namespace:
+                return each
     raise AssertionError("the kernel's jail has no pid 1")
 
 
