@@ -9,6 +9,7 @@ import pytest
 from .caller import SECONDS, Caller
 from .services import running
 from .traces import (
+    GONE_SECONDS,
     WORK,
     Traces,
     control_groups,
@@ -63,7 +64,7 @@ def test_fifty_sandboxes_leave_everything_as_it_was(service):
         before = quiet(service)
         for _ in range(ROUNDS):
             one_round(caller)
-        until_no_more(lambda: quiet(service), before, SECONDS)
+        until_no_more(lambda: quiet(service), before, GONE_SECONDS)
 
 
 def one_round(caller):
@@ -82,7 +83,7 @@ def test_clients_that_go_away_in_the_middle_leave_everything_as_it_was(service):
                 stream.until("stdout")
         assert caller.run(sandbox, "print(2)").text() == "2"
         caller.close(sandbox)
-        until_no_more(lambda: quiet(service), before, SECONDS)
+        until_no_more(lambda: quiet(service), before, GONE_SECONDS)
 
 
 def test_a_killed_server_leaves_nothing_even_if_no_other_is_ever_started(service):

@@ -16,7 +16,18 @@ from podflare_nb.provisioning.network.wires import SANDBOXES_4
 from ..provisioning.network.netfilter_dump import tables
 from .caller import SECONDS, Caller
 from .networked_services import ALLOW, BY_PROXY, CONNECT, GATEWAY, MIRROR, attendant, running_on_host
-from .traces import Traces, descendants, descriptors, kernel_named, steady, supervisor_of, until, until_no_more, uplinks
+from .traces import (
+    GONE_SECONDS,
+    Traces,
+    descendants,
+    descriptors,
+    kernel_named,
+    steady,
+    supervisor_of,
+    until,
+    until_no_more,
+    uplinks,
+)
 
 ROUNDS = 30
 OPEN = """
@@ -81,7 +92,7 @@ def test_thirty_sandboxes_that_change_their_policies_leave_everything_as_it_was(
         before = steady(lambda: holdings(service), SECONDS)
         for number in range(ROUNDS):
             one_round(caller, number)
-        until_no_more(lambda: steady(lambda: holdings(service), SECONDS), before, SECONDS)
+        until_no_more(lambda: steady(lambda: holdings(service), SECONDS), before, GONE_SECONDS)
 
 
 def test_a_connection_whose_end_nobody_answers_keeps_no_wire_of_a_closed_sandbox(service, lab):

@@ -25,6 +25,8 @@ SUPERVISOR, INIT = "provisioning.supervisor", "podflare-nb-init"
 SO_NETNS_COOKIE = 71
 LOOK_AGAIN_SECONDS = 0.02
 STEADY_LOOKS = 12
+GONE_SECONDS = 20
+"""What has ended is gone by then: a connection that Linux waits for would hold a network for a minute."""
 T = TypeVar("T")
 
 
