@@ -221,6 +221,8 @@ class PlainKernels:
     spares: Spares
     handles: list[PlainHandle] = field(default_factory=list)
     refuse: bool = False
+    stop_next: bool = False
+    """The next kernel is stopped before anybody can speak to it."""
     warnings: list[str] = field(default_factory=list)
     """What every fork names; a strict one is refused then."""
     fail: int = 0
@@ -237,6 +239,9 @@ class PlainKernels:
         if self.refuse:
             raise NoCapacityError("There are no kernels.")
         handle = self._made(self.spares.take(), limits or Limits())
+        if self.stop_next:
+            self.stop_next = False
+            handle.plain.process.send_signal(signal.SIGSTOP)
         handle.network.egress = egress or OFF
         return handle
 

@@ -26,7 +26,8 @@ Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
 class Acceptor:
-    """``run`` until cancelled. ``serve`` and ``turn_away`` get a socket each, which is closed for them."""
+    """``run`` until cancelled. ``serve`` and ``turn_away`` get a socket each, which is closed for them; the listener is
+    the caller's to close, since a task that is cancelled before it began closes nothing."""
 
     def __init__(self, listener: socket.socket, admits: Callable[[], bool], serve: Serve, turn_away: Serve) -> None:
         self._listener = listener
@@ -37,7 +38,7 @@ class Acceptor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Accept; at the end, end what is under way and close the listener."""
+        """Accept; at the end, end what is under way."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -58,7 +59,6 @@ class Acceptor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._listener.close()
 
     async def _begin_turning_away(self, sock: socket.socket) -> None:
         try:

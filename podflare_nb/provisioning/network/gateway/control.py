@@ -52,6 +52,8 @@ class OpenNetwork:
         for sock in sockets:
             sock.settimeout(0)
         dns_udp, dns_tcp, proxy = sockets[:LISTENERS]
+        redirected_tcp = sockets[LISTENERS + 1 :]
+        self._accepting = [proxy, dns_tcp, *redirected_tcp]
         self._udp = UdpListener(dns_udp, network)
         self._packets = [
             NetlinkListener(sock, self._refused_packets, self._lost_packets)
@@ -62,7 +64,7 @@ class OpenNetwork:
             asyncio.create_task(Acceptor(dns_tcp, self._admits_dns, self._serve_dns, _hang_up).run()),
             *(
                 asyncio.create_task(Acceptor(sock, self._admits, self._serve_redirected, _hang_up).run())
-                for sock in sockets[LISTENERS + 1 :]
+                for sock in redirected_tcp
             ),
         ]
 
@@ -73,6 +75,8 @@ class OpenNetwork:
         for acceptor in self._acceptors:
             acceptor.cancel()
         await asyncio.gather(*self._acceptors, return_exceptions=True)
+        for sock in self._accepting:
+            sock.close()
         await self._udp.close()
         self._capacity.used -= 1
         self.network.around.records.forget(self.network.id)

@@ -272,9 +272,21 @@ def test_a_mistake_of_the_supervisors_opens_nothing_and_ends_nothing(gateway):
 def test_the_listeners_stay_the_supervisors(gateway):
     """Closed by the gateway, they are open where they came from."""
     sandbox = gateway.open(INTERNET)
+    assert b"400" in exchange(sandbox, b"nonsense\r\n\r\n")
     gateway.say(op="close", network="net1")
     until(lambda: sockets_of(gateway) == 1)
     gateway.say([sock.fileno() for sock in sandbox.listeners], op="open", network="again", egress=False)
     assert b"egress is off" in exchange(sandbox, b"CONNECT a.example:1 HTTP/1.0\r\n\r\n")
     with namespaces.open_socket(sandbox.namespace, socket.AF_INET, socket.SOCK_STREAM):
         pass
+
+
+def test_a_network_closed_at_once_leaves_no_listener(gateway):
+    """Told to open and to close it in one turn of its loop, before anything could begin to accept."""
+    os.kill(gateway.process.pid, signal.SIGSTOP)
+    gateway.open(INTERNET)
+    gateway.say(op="close", network="net1")
+    os.kill(gateway.process.pid, signal.SIGCONT)
+    sandbox = gateway.open(OFF, "net2")
+    assert b"egress is off" in exchange(sandbox, b"CONNECT a.example:1 HTTP/1.0\r\n\r\n")
+    until(lambda: sockets_of(gateway) == 1 + 3)

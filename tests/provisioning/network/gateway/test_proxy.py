@@ -60,6 +60,7 @@ def test_every_address_of_a_name_is_tried(gateway, world, serve, listening):
     connected(sandbox, "both.example.net:8081").close()
 
 
+@pytest.mark.usefixtures("http_servers")
 def test_a_connection_is_kept_for_the_next_requests(gateway):
     sandbox = gateway.open(ALLOWED)
     with sandbox.connect() as sock:
