@@ -2,23 +2,29 @@
 
 A child that writes to a page which it shares gets a copy of it. Its own objects would go wherever a place is free
 among its parent's, each into another page; where none is free, they lie together (``fill``). And a fork copies the
-page table, one entry for each 4 KiB; for a huge page one for 2 MiB (``Gathered``, ``collapse``). A child that writes to
-one of these gets a copy of 4 KiB all the same. (madvise(2) MADV_COLLAPSE, Linux 6.1; elsewhere nothing happens.)
+page table, and what Linux knows of each mapping that has pages of its own: for what was moved into a file it copies
+only what was used meanwhile (``file_backed``). That is Python's memory, as far as it is ``Gathered`` where nothing else
+lies, the C library's heap, and the data of libraries.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import mmap
+import os
+import re
 import sys
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, Self, TypeVar
 
-HUGE = 2 << 20
-MADV_COLLAPSE = 25
+from . import file_backed, library_data
+
 STEP = 16
 """Bytes between the sizes of blocks: Python's own (``Objects/obmalloc.c``), and the C library's."""
 PYTHONS = range(512, 0, -STEP)
@@ -31,6 +37,15 @@ GATHERED = 128 << 20
 """As much as the data science template needs, and some more; what is not used is given back."""
 MOST = 64 << 20
 """Bytes that are taken up in blocks of one size, at most."""
+PAGE = mmap.PAGESIZE
+PROTECTIONS = {"rw-p": mmap.PROT_READ | mmap.PROT_WRITE, "r--p": mmap.PROT_READ}
+SMAPS = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+ *(.*)\n"
+    r"(?:.*\n)*?Rss: *(\d+) kB\n"
+    r"(?:.*\n)*?Anonymous: *(\d+) kB$",
+    re.MULTILINE,
+)
+"""proc_pid_smaps(5)."""
 Ranges = list[tuple[int, int]]
 Block = TypeVar("Block")
 
@@ -41,28 +56,39 @@ _kept: list[object] = []
 class Gathered:
     """A context manager: has Python take its memory in one piece, in which all that is made meanwhile lies.
 
-    It takes an arena when it needs one, and libraries that are loaded meanwhile lie between: the pieces would be too
-    small for huge pages. Arenas are used from the last to the first, so that what is left over is in one piece, too.
+    It takes an arena when it needs one, and whatever else needs memory meanwhile lies between. Arenas are used from the
+    last to the first, so that what is left over is in one piece, too. ``start`` and ``end``: where the piece lies.
     """
 
-    def __enter__(self) -> None:
+    start = end = 0
+
+    def __enter__(self) -> Self:
         blocks: list[object] = [None] * (GATHERED // PYTHONS[0])  # at once: a list that grows lies between, too
         for place in range(len(blocks)):
             blocks[place] = _object(PYTHONS[0])
+        self.start, self.end = min(map(id, blocks)), max(map(id, blocks)) + PYTHONS[0]
         self._kept = blocks[:: ARENA // PYTHONS[0] // 2]  # in each arena one or two, by which it stays
         blocks.clear()
+        return self
 
     def __exit__(self, *_: object) -> None:
+        self.end_here()
+
+    def end_here(self) -> None:
+        """What is made from now on may lie anywhere; what of the piece is not in use is given back. Idempotent."""
         self._kept.clear()
 
 
-def lay_out() -> None:
-    """All that can be done. The garbage collector leaves what is there now alone, in the children as well."""
+def lay_out(gathered: Gathered | None = None) -> None:
+    """Fill what is free, and let the garbage collector leave alone what is there now, in the children as well. With
+    what was gathered: move it, too, with all else that can be moved. Raises OSError: it cannot be."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what is wholly free is given back, not taken up
     fill()
     gc.freeze()
-    collapse()
+    if gathered is not None:
+        _end_threads()
+        file_backed.move(_movable(gathered))
 
 
 def fill() -> None:
@@ -98,23 +124,61 @@ def _object(size: int) -> object:
     return float(size) if size == 2 * STEP else bytes(size - sys.getsizeof(b""))
 
 
-def collapse() -> None:
-    """Collapse the private anonymous memory of this process, as far as Linux can."""
-    libc = ctypes.CDLL(None)
-    for line in _maps():
-        start, end = _range(line)
-        start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE  # the whole huge pages in it
-        if start < end and _is_heap(line):
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_COLLAPSE)
+def _end_threads() -> None:
+    """Fork once: libraries that have threads of their own (OpenBLAS) end them before, to start them when needed."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+class _Memory(NamedTuple):
+    """A mapping of this process. ``offset``: in the file that it is of. ``resident`` and ``own``: bytes of it in
+    memory, and those of them that are no file's."""
+
+    start: int
+    end: int
+    permissions: str
+    offset: int
+    name: str
+    resident: int
+    own: int
+
+
+def _movable(gathered: Gathered) -> list[file_backed.Mapping]:
+    """What can be moved: of the C library's heap, Python's arenas and libraries' data no part is ever taken for empty
+    when it was given back, and none grows in place. Of other memory nothing is known."""
+    memory = list(_memory())
+    known = [(gathered.start, gathered.end), *_library_data(memory)]
+    return [
+        file_backed.Mapping(start, end, PROTECTIONS[each.permissions])
+        for each in memory
+        if each.permissions in PROTECTIONS and each.own and (each.name or each.resident * 2 > each.end - each.start)
+        for start, end in ([(each.start, each.end)] if each.name == "[heap]" else _common(each, known))
+    ]
+
+
+def _library_data(memory: list[_Memory]) -> Iterator[tuple[int, int]]:
+    for each, after in pairwise(memory):
+        if each.name.startswith("/") and each.name == after.name and each.offset == 0:
+            with contextlib.suppress(OSError):  # it has been removed since
+                yield from library_data.segments(Path(each.name), each.start)
+
+
+def _common(memory: _Memory, ranges: Ranges) -> Ranges:
+    """What is in both, in whole pages, in order."""
+    both = ((max(memory.start, start // PAGE * PAGE), min(memory.end, -(-end // PAGE) * PAGE)) for start, end in ranges)
+    return sorted((start, end) for start, end in both if start < end)
+
+
+def _memory() -> Iterator[_Memory]:
+    for start, end, permissions, offset, name, *kib in SMAPS.findall(Path("/proc/self/smaps").read_text()):
+        resident, own = (int(each) * 1024 for each in kib)
+        yield _Memory(int(start, 16), int(end, 16), permissions, int(offset, 16), name, resident, own)
 
 
 def _maps() -> list[str]:
     return Path("/proc/self/maps").read_text(errors="replace").splitlines()
-
-
-def _is_heap(line: str) -> bool:
-    fields = line.split()
-    return fields[1] == "rw-p" and (len(fields) < 6 or fields[5] == "[heap]")
 
 
 def _range(line: str) -> tuple[int, int]:

@@ -238,6 +238,15 @@ verdict(addresses, [flags & 15, addresses] if isinstance(answer, bytes) else ans
 """,
         ("net",),
     ),
+    Attack(
+        "the file that every kernel has its template's memory from",
+        """
+mapped = [line.split()[0] for line in open("/proc/self/maps") if "memfd:podflare-template" in line]
+result = attempt(os.open, "/proc/self/map_files/" + mapped[0], os.O_RDWR)
+verdict(isinstance(result, int), [result, len(mapped)])
+""",
+        ("user", "capabilities"),
+    ),
     Attack("System V memory of another sandbox",
            "result = libc.shmget(0x706F6466, 0, 0)\nverdict(result >= 0, result)\n",
            ("ipc",),

@@ -17,8 +17,10 @@ import importlib.util, sys
 spec = importlib.util.spec_from_file_location("podflare_nb", {init!r}, submodule_search_locations=[{package!r}])
 sys.modules["podflare_nb"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["podflare_nb"])
-from podflare_nb.provisioning.kernel import template
-template.main({fd})
+from podflare_nb.provisioning import pages
+with pages.Gathered() as gathered:
+    from podflare_nb.provisioning.kernel import template
+    template.main({fd}, gathered)
 """
 
 

@@ -61,6 +61,11 @@ WARM_LIBRARIES = {
 }
 
 
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Says to a library (pyarrow's allocator) not to start a thread: no child would have it, and memory in which another
+thread may write at any time cannot be moved (``file_backed``)."""
+
+
 class PreloadError(Exception):
     """A template cannot be built; the sentence names what is at fault."""
 
@@ -68,6 +73,7 @@ class PreloadError(Exception):
 def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
     """Build the application and load the modules. Afterwards ``os.environ`` is the template's. Raises PreloadError."""
     os.environ.clear()
+    os.environ.update(WITHOUT_THREADS)
     os.environ.update(env)
     with _home_for_now() as home:
         app = TemplateApp.instance(profile=f"{home}/profile")
@@ -81,6 +87,8 @@ def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
             _import("matplotlib_inline.backend_inline")
         _warm(app, home)
         _forget(app)
+    for name in WITHOUT_THREADS.keys() - env.keys():
+        del os.environ[name]
     return app
 
 

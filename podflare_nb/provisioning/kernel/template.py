@@ -29,8 +29,8 @@ from .sleeping import FAILED
 from .transport import CHANNELS
 
 
-def main(fd: int) -> NoReturn:
-    """Be a template.
+def main(fd: int, gathered: pages.Gathered) -> NoReturn:
+    """Be a template. ``gathered``: where memory is taken, up to now and until all is loaded.
 
     The first datagram is ``{"op": "configure", "preload": [module], "env": {}}``, answered by ``{"event": "ready",
     "pid", "modules", "threads", "seconds", "python", "language_info"}`` or ``{"event": "failed", "error"}``.
@@ -51,7 +51,7 @@ def main(fd: int) -> NoReturn:
     os.set_inheritable(fd, False)  # noqa: FBT003
     with contextlib.suppress(datagrams.PeerClosedError):
         children = Children(control)
-        app = _configure(control, datagrams.receive(control).body)
+        app = _configure(control, gathered, datagrams.receive(control).body)
         signal.signal(signal.SIGCHLD, children.reap)
         while True:
             order = datagrams.receive(control)
@@ -62,11 +62,11 @@ def main(fd: int) -> NoReturn:
     os._exit(0)
 
 
-def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
+def _configure(control: socket.socket, gathered: pages.Gathered, message: dict[str, Any]) -> TemplateApp:
     started = time.monotonic()
     try:
-        with pages.Gathered():
-            app = build(message["preload"], message["env"])
+        app = build(message["preload"], message["env"])
+        gathered.end_here()
         _check_quiescent(control.fileno())
     except BaseException as error:  # noqa: BLE001  # told to the supervisor, whatever it was
         cause = str(error) if isinstance(error, PreloadError) else f"{type(error).__name__}: {error}"
@@ -77,7 +77,7 @@ def _configure(control: socket.socket, message: dict[str, Any]) -> TemplateApp:
     orphan_fork.prepare()
     shared_mappings.find()
     seccomp.program()  # once, for every kernel that is forked from here
-    pages.lay_out()
+    pages.lay_out(gathered)
     ready = {
         "event": "ready",
         "pid": os.getpid(),
