@@ -142,7 +142,7 @@ class _LiveFork:
         wish = self._wish
         theirs = [birth.theirs.fileno() for birth in self._births]
         self._number = self._orders.give(
-            "fork", theirs, n=wish.n, wait_seconds=wish.wait_seconds, strict=wish.strict
+            "fork", theirs, n=wish.n, wait_seconds=wish.wait_seconds, strict=wish.strict, asleep=wish.asleep
         )  # fmt: skip
         for birth in self._births:
             birth.theirs.close()

@@ -30,7 +30,7 @@ from .entanglements import Entanglement
 from .ipykernel_seam import TemplateApp
 from .live_fork import LiveFork
 from .orders import Orders
-from .reseed import reseed
+from .reseed import reseed, reseed_users
 from .sleeping import FAILED, Sleeper, sleep
 from .transport import CHANNELS, Transport
 
@@ -118,9 +118,7 @@ def _wake(app: TemplateApp, sleeper: Sleeper, order: datagrams.Datagram) -> Life
     troubles = sleeper.inventory.enter(root)
     sleeper.inventory.held.close()
     remembered = forget_processes()
-    shell = app.kernel.shell
-    own = shell.user_ns_hidden
-    repeating = reseed([value for name, value in shell.user_ns.items() if type(name) is not str or name not in own])
+    repeating = reseed_users(app.kernel.shell) if sleeper.prepared is None else sleeper.prepared
     loop = _fresh_loop()
     told = [each.as_json() for each in troubles]
     told += _warnings("processes", remembered) + _warnings("random", repeating)

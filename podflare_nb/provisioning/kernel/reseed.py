@@ -57,6 +57,12 @@ def reseed(variables: Iterable[Any]) -> list[str]:
     ]
 
 
+def reseed_users(shell: Any) -> list[str]:
+    """``reseed``, with all variables of this shell but its own."""
+    own = shell.user_ns_hidden
+    return reseed([value for name, value in shell.user_ns.items() if type(name) is not str or name not in own])
+
+
 def _guarded(name: str, renew: Callable[[], object], failures: dict[str, BaseException]) -> None:
     try:
         renew()

@@ -35,11 +35,13 @@ _collects, _collect, _collect_not = gc.isenabled, gc.enable, gc.disable
 
 @dataclass
 class Sleeper:
-    """``was``: what its parent's signals and garbage collection were like, to be so again when it wakes."""
+    """``was``: what its parent's signals and garbage collection were like, to be so again when it wakes.
+    ``prepared``: what it has to tell of its random generators, if it has reseeded them."""
 
     ctl: socket.socket
     inventory: Inventory
     was: Habits
+    prepared: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
