@@ -80,6 +80,7 @@ class Supervisor:
             "isolation": isolation, "templates": [spec.to_json() for spec in templates], "without": list(without),
             "network": (network or NetworkConfig()).to_json(),
             "runtime": str(runtime_dir or default_runtime_dir()), "work": str(work_dir or default_work_dir()),
+            "caches": str(default_library_caches()),
         }  # fmt: skip
         datagrams.send(ours, config)
         try:
@@ -198,3 +199,8 @@ def _in_memory(*places: Path) -> Path:
 def default_work_dir() -> Path:
     """For disks of sandboxes: on a real file system, large."""
     return Path("/var/tmp") / f"podflare_nb-{os.getuid()}"  # noqa: S108 - made 0700, and its owner is checked
+
+
+def default_library_caches() -> Path:
+    """For ``library_caches``: one for all services of a user, wherever their disks are."""
+    return default_work_dir() / "library-caches"

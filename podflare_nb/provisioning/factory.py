@@ -30,17 +30,18 @@ FORKS_AT_ONCE = 4 * (os.cpu_count() or 1)
 
 
 class KernelFactory:
-    """Templates, pools and forks. ``workshop`` is None with ``--isolation none``: kernels then have no jail."""
+    """Templates, pools and forks. ``workshop`` is None with ``--isolation none``: kernels then have no jail;
+    ``caches``: see ``library_caches``."""
 
     def __init__(
         self, specs: Mapping[str, TemplateSpec], runtime: Path, workshop: JailWorkshop | None,
-        environments: TemplateEnvironments,
+        environments: TemplateEnvironments, caches: Path,
     ) -> None:  # fmt: skip
         self._runtime = runtime
         self._environments = environments
         self._jails = None if workshop is None else JailMaker(workshop)
         system = SystemPackages(environments, self._jails)
-        self._pools = {name: TemplatePool(spec, environments, system) for name, spec in specs.items()}
+        self._pools = {name: TemplatePool(spec, environments, system, caches) for name, spec in specs.items()}
         self._serials = itertools.count(1)
         self._gate = asyncio.Semaphore(FORKS_AT_ONCE)
         self._refilling = Refilling(self._add_kernel, None if workshop is None else self._add_jail)

@@ -62,6 +62,7 @@ class Supervisor:
         self._without = tuple(config.get("without", ()))
         self._name = f"{PREFIX}{secrets.token_hex(4)}"
         self._bases = {"runtime": Path(config["runtime"]), "work": Path(config["work"])}
+        self._caches = Path(config["caches"])
         self._claimed: dict[str, ClaimedDirectory] = {}
         self._specs = {spec["name"]: TemplateSpec.from_json(spec) for spec in config["templates"]}
         self._network = NetworkConfig.from_json(config["network"])
@@ -115,7 +116,7 @@ class Supervisor:
             self._claimed[kind] = ClaimedDirectory(base, self._name)
         workshop = self._workshop() if self.isolation == "namespaces" else None
         self._environments = TemplateEnvironments(self._bases["work"] / "templates", self._networks)
-        self.factory = KernelFactory(self._specs, self.runtime, workshop, self._environments)
+        self.factory = KernelFactory(self._specs, self.runtime, workshop, self._environments, self._caches)
 
     @property
     def runtime(self) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .branches import Branch
@@ -21,10 +23,9 @@ log = logging.getLogger(__name__)
 class TemplatePool:
     """``target`` warm kernels are wished for; ``starting`` are under way; ``waiting`` requests found none."""
 
-    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments, system: Installer) -> None:
-        self._environments = environments
-        self._system = system
-        self.template = Template(spec, environments, system)
+    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments, system: Installer, caches: Path) -> None:
+        self._new_template = partial(Template, spec, environments, system, caches)
+        self.template = self._new_template()
         self.target = spec.pool_size
         self.warm: deque[SupervisedKernel] = deque()
         self.spare: deque[Branch] = deque()
@@ -62,7 +63,7 @@ class TemplatePool:
             if self.template is lost and lost.lost:
                 log.error("The template %s ended; it is started again.", lost.spec.name)
                 await lost.close()
-                self.template = Template(lost.spec, self._environments, self._system)
+                self.template = self._new_template()
                 await self.template.start()
         await self.template.ready
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import NoCapacityError, PodflareError
-from . import datagrams
+from . import datagrams, library_caches
 from .jail import package_files
 from .jail.plan import Installed
 from .kernel import loader
@@ -20,6 +21,7 @@ from .kernelspec import TemplateSpec
 from .template_environments import PackagesError, TemplateEnvironments
 from .waiting import receive, writable
 
+log = logging.getLogger(__name__)
 PRELOAD_SECONDS = 180
 STOP_SECONDS = 5
 PREFIXES = """
@@ -50,12 +52,14 @@ class Installer(Protocol):
 class Template:
     """One template. ``start`` it, await ``ready``, then ``spawn``; ``close`` ends it, not the kernels made from it."""
 
-    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments, system: Installer) -> None:
+    def __init__(self, spec: TemplateSpec, environments: TemplateEnvironments, system: Installer, caches: Path) -> None:
+        """``caches``: see ``library_caches``."""
         self.spec = spec
         self.python = spec.python
         """Its interpreter; once it is started, that of the environment with its packages."""
         self._environments = environments
         self._system = system
+        self._caches = caches
         self.installed: Installed | None = None
         """Its system packages, once it is ready."""
         self._forks = False
@@ -111,16 +115,36 @@ class Template:
                 pass_fds=[theirs.fileno()], env={**environment, "HOME": "/nonexistent"}, cwd="/",
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-        datagrams.send(self._sock, {"op": "configure", "preload": self.spec.preload, "env": self.environment})
+        self._configure(self._sock)
         async with asyncio.timeout(PRELOAD_SECONDS):
             body = (await receive(self._sock)).body
         if body.get("event") != "ready":
             raise TemplateLostError(str(body.get("error", body)))
+        if trouble := body["cache_trouble"]:
+            self._tell_of_caches(trouble)
         self._reader = asyncio.create_task(self._read(self._sock))
         self._forks = True
         if self.spec.apt:
             self.installed = await self._system.take(self)
         return body
+
+    def _configure(self, sock: socket.socket) -> None:
+        opened = []
+        try:
+            opened.append(library_caches.open_directory(self._caches))
+        except OSError as error:
+            self._tell_of_caches(str(error))
+        try:
+            datagrams.send(sock, {"op": "configure", "preload": self.spec.preload, "env": self.environment}, opened)
+        finally:
+            for each in opened:
+                os.close(each)
+
+    def _tell_of_caches(self, trouble: str) -> None:
+        log.warning(
+            "The template %s starts slower than it could: what its libraries cache in %s could not be used or kept: %s",
+            self.spec.name, self._caches, trouble,
+        )  # fmt: skip
 
     async def _read(self, sock: socket.socket) -> None:
         """Hear of kernels that ended; for the rest they speak for themselves, on their own sockets."""

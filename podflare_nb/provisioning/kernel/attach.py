@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from .. import datagrams
+from ..library_caches import move_jedi
 from . import fork_hooks, inspection
 from .disown import forget_processes
 from .entanglements import Entanglement
@@ -143,6 +144,8 @@ def _apply_environment(handover: Handover) -> None:
     tempfile.tempdir = temporary if os.access(temporary, os.W_OK | os.X_OK) else None
     if (platform := sys.modules.get("platform")) is not None:
         platform._uname_cache = None  # type: ignore[attr-defined]  # noqa: SLF001  # the host's name, asked for in the template
+    # Pickles are loaded from there: not from where the template's home was, a name that others could take by now.
+    move_jedi(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111  # Path's can raise
     if "" not in sys.path:
         sys.path.insert(_first_site_directory(), "")
 

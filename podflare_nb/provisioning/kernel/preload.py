@@ -15,8 +15,10 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ..library_caches import LibraryCache, move_jedi
 from .ipykernel_seam import TemplateApp
 from .rehearsal import rehearse
 
@@ -70,23 +72,26 @@ class PreloadError(Exception):
     """A template cannot be built; the sentence names what is at fault."""
 
 
-def build(preload: Sequence[str], env: Mapping[str, str]) -> TemplateApp:
+def build(preload: Sequence[str], env: Mapping[str, str], cache: LibraryCache) -> TemplateApp:
     """Build the application and load the modules. Afterwards ``os.environ`` is the template's. Raises PreloadError."""
     os.environ.clear()
     os.environ.update(WITHOUT_THREADS)
     os.environ.update(env)
     with _home_for_now() as home:
+        cache.lay_out(Path(home))
         app = TemplateApp.instance(profile=f"{home}/profile")
         app.initialize([])  # type: ignore[no-untyped-call]  # ipykernel is typed in part
         for name in FOR_EVERY_KERNEL:
             with contextlib.suppress(ImportError):  # not part of every environment
                 importlib.import_module(name)
+        move_jedi(home)  # some versions of IPython have imported it before
         for name in preload:
             _import(name)
         if "matplotlib" in sys.modules:
             _import("matplotlib_inline.backend_inline")
         _warm(app, home)
         _forget(app)
+        cache.keep(Path(home))
     for name in WITHOUT_THREADS.keys() - env.keys():
         del os.environ[name]
     return app

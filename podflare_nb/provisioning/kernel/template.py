@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from .. import datagrams, pages
 from ..jail import seccomp, syscalls
 from ..jail.enter import enter
+from ..library_caches import LibraryCache
 from . import fork_hooks, orphan_fork, shared_mappings, terminal
 from .attach import Handover, serve
 from .ipykernel_seam import TemplateApp
@@ -32,8 +33,9 @@ from .transport import CHANNELS
 def main(fd: int, gathered: pages.Gathered) -> NoReturn:
     """Be a template. ``gathered``: where memory is taken, up to now and until all is loaded.
 
-    The first datagram is ``{"op": "configure", "preload": [module], "env": {}}``, answered by ``{"event": "ready",
-    "pid", "modules", "threads", "seconds", "python", "language_info"}`` or ``{"event": "failed", "error"}``.
+    The first datagram is ``{"op": "configure", "preload": [module], "env": {}}`` with the descriptor of the directory
+    of libraries' caches, or none, answered by ``{"event": "ready", "pid", "modules", "threads", "seconds", "python",
+    "language_info", "cache_trouble"}`` or ``{"event": "failed", "error"}``.
 
     Then any number of ``{"op": "spawn", "kernel_id", "jail"}`` with the descriptors ``[*CHANNELS, ctl, *rest]``, each
     answered by ``{"event": "spawned", "kernel_id", "pid"}``, and at the kernel's end by ``{"event": "ended",
@@ -51,7 +53,7 @@ def main(fd: int, gathered: pages.Gathered) -> NoReturn:
     os.set_inheritable(fd, False)  # noqa: FBT003
     with contextlib.suppress(datagrams.PeerClosedError):
         children = Children(control)
-        app = _configure(control, gathered, datagrams.receive(control).body)
+        app = _configure(control, gathered, datagrams.receive(control))
         signal.signal(signal.SIGCHLD, children.reap)
         while True:
             order = datagrams.receive(control)
@@ -62,11 +64,13 @@ def main(fd: int, gathered: pages.Gathered) -> NoReturn:
     os._exit(0)
 
 
-def _configure(control: socket.socket, gathered: pages.Gathered, message: dict[str, Any]) -> TemplateApp:
+def _configure(control: socket.socket, gathered: pages.Gathered, order: datagrams.Datagram) -> TemplateApp:
     started = time.monotonic()
+    cache = LibraryCache(order.fds.pop() if order.fds else None)
     try:
-        app = build(message["preload"], message["env"])
+        app = build(order.body["preload"], order.body["env"], cache)
         gathered.end_here()
+        cache.close()  # no child has it
         _check_quiescent(control.fileno())
     except BaseException as error:  # noqa: BLE001  # told to the supervisor, whatever it was
         cause = str(error) if isinstance(error, PreloadError) else f"{type(error).__name__}: {error}"
@@ -86,6 +90,7 @@ def _configure(control: socket.socket, gathered: pages.Gathered, message: dict[s
         "seconds": round(time.monotonic() - started, 3),
         "python": sys.version.split()[0],
         "language_info": app.kernel.language_info,
+        "cache_trouble": cache.trouble,
     }
     datagrams.send(control, ready)
     return app

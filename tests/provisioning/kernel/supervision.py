@@ -15,7 +15,8 @@ from pathlib import Path
 
 from jupyter_client import BlockingKernelClient
 
-from podflare_nb.provisioning import datagrams
+from podflare_nb.provisioning import datagrams, library_caches
+from podflare_nb.provisioning.client import default_library_caches
 from podflare_nb.provisioning.kernel import loader
 from podflare_nb.provisioning.kernel.transport import CHANNELS
 
@@ -245,7 +246,8 @@ class Sleeping:
 class Template:
     """A template process."""
 
-    def __init__(self, *, preload=(), env=None, python=sys.executable):
+    def __init__(self, *, preload=(), env=None, python=sys.executable, cache=None):
+        """``cache``: the directory of libraries' caches; by default the one that services use."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
@@ -256,7 +258,9 @@ class Template:
             )
         self.control = Channel(ours)
         self.env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(env or {})}
-        self.control.send({"op": "configure", "preload": list(preload), "env": self.env})
+        cached = library_caches.open_directory(cache or default_library_caches())
+        self.control.send({"op": "configure", "preload": list(preload), "env": self.env}, [cached])
+        os.close(cached)
         self.configured = self.control.receive()
 
     def spawn(self, *, env=None, cwd=None, key=None):
