@@ -81,14 +81,15 @@ class Gathered:
 
 def lay_out(gathered: Gathered | None = None) -> None:
     """Fill what is free, and let the garbage collector leave alone what is there now, in the children as well. With
-    what was gathered: move it, too, with all else that can be moved. Raises OSError: it cannot be."""
+    what was gathered: move it, too, with all else that can be moved."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what is wholly free is given back, not taken up
     fill()
     gc.freeze()
     if gathered is not None:
         _end_threads()
-        file_backed.move(_movable(gathered))
+        with contextlib.suppress(OSError):  # there is no such file here: forks cost more then
+            file_backed.move(_movable(gathered))
 
 
 def fill() -> None:
