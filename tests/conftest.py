@@ -5,7 +5,6 @@ import re
 import selectors
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,12 +33,6 @@ class Service:
     process: subprocess.Popen
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("podflare-nb")), *arguments]
 
@@ -60,17 +53,18 @@ def read_until(process: subprocess.Popen, pattern: str, seconds: float) -> str:
 
 
 def start_service(data_dir: Path, *options: str, env: dict[str, str] | None = None) -> Service:
+    """At a port of its own choice, unless ``options`` have one: one that was found free before may be taken by then."""
     runtime_dir = Path(tempfile.mkdtemp(prefix="pfnb-", dir="/tmp"))  # short: unix socket paths have 107 bytes
-    port = free_port()
     process = subprocess.Popen(
-        command("serve", "--port", str(port), "--data-dir", str(data_dir), *options),
+        command("serve", "--port", "0", "--data-dir", str(data_dir), *options),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         env={**os.environ, "PODFLARE_NB_RUNTIME_DIR": str(runtime_dir), **(env or {})},
     )  # fmt: skip
     started = read_until(process, r"curl ", START_SECONDS)
     keep_log(process, data_dir / LOG, started)
     key = (data_dir / "api-key").read_text().strip()
-    return Service(f"http://127.0.0.1:{port}/podflare", key, data_dir, runtime_dir, process)
+    url = re.search(r"http://127\.0\.0\.1:\d+/podflare", started)[0]
+    return Service(url, key, data_dir, runtime_dir, process)
 
 
 def keep_log(process: subprocess.Popen, path: Path, started: str) -> None:

@@ -302,13 +302,13 @@ def provider_in_thread() -> Iterator[ProviderServer]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="provider")
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     [server] = ready
     try:
         yield server
     finally:
         server.loop.call_soon_threadsafe(server.over.set)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

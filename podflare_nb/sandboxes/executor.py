@@ -88,10 +88,25 @@ class Executor:
         return pause
 
     async def interrupt(self) -> None:
-        """Interrupt what runs now, by whichever client; nothing if nothing runs."""
-        if self._run is not None and self._run.cause is None:
-            self._run.cause = "interrupt"
-        await self._keeper.handle.send_signal(signal.SIGINT)
+        """Interrupt what runs now, by whichever client, or is about to; nothing if nothing is.
+
+        Whoever sent code may interrupt it at once: what waits for the kernel is taken out of the line, and what the
+        kernel has not begun is interrupted when it begins.
+        """
+        run, waiting = self._run, self._line.first()
+        if self._visitors.running and (run is None or not run.begun):
+            await self._keeper.handle.send_signal(signal.SIGINT)
+        elif run is not None and self._watch is not None:
+            if run.cause is None:
+                run.cause = "interrupt"
+            if run.begun:
+                await self._keeper.handle.send_signal(signal.SIGINT)
+            else:
+                self._watch.interrupt_when_begun()
+        elif waiting is not None:
+            self._cancel(waiting)
+        else:  # a task that an earlier cell left may be at work
+            await self._keeper.handle.send_signal(signal.SIGINT)
 
     def close(self, message: str, reason: PodflareError) -> None:
         """End what runs and what waits; ``message`` tells why, and pauses that wait raise ``reason``."""
@@ -165,6 +180,8 @@ class Executor:
         now = self._clock()
         output = run.said(message, now)
         execution = self._current
+        if run.begun and self._watch is not None:
+            self._watch.began()
         if output is not None and execution is not None:
             stamp = _milliseconds(now)
             self._observer.execution_output(execution.cell_id, output)
@@ -184,7 +201,8 @@ class Executor:
             return
         self._current = execution
         run = Run(execution.cell_id, execution.request.language, OutputTally(self._settings.output))
-        self._run, self._watch = run, RunWatch(run, self._keeper, self._settings, self._fell_silent)
+        self._run = run
+        self._watch = RunWatch(run, self._keeper, self._settings, self._fell_silent, lambda: self._visitors.running)
         execution.notices, self._notices = tuple(self._notices), []
         self._observer.execution_started(execution.cell_id, execution.request, execution.source)
         execution.begun = _milliseconds(self._clock())

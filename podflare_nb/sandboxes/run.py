@@ -40,6 +40,11 @@ class Run:
         """Nothing more can come."""
         return self.idle and (self.replied or not self.needs_reply)
 
+    @property
+    def begun(self) -> bool:
+        """The kernel has said that it runs: an interrupt finds it from now on."""
+        return "execute_input" in self._times
+
     def said(self, message: Received, now: datetime) -> Output | None:
         """Take a message of iopub; give the output to pass on, if it is one. Raises MalformedError."""
         kind = message.kind

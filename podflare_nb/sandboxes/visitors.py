@@ -33,6 +33,11 @@ class Visitors:
     def __repr__(self) -> str:
         return f"<Visitors running={len(self._runs)}>"
 
+    @property
+    def running(self) -> bool:
+        """Whether any is under way."""
+        return bool(self._runs)
+
     def said(self, message: Received) -> bool:
         """Take a message; False if it belongs to no visitor. Raises MalformedError."""
         run = self._runs.get(message.parent_id)

@@ -73,6 +73,10 @@ class WaitingLine:
             pauses += 1
         self._waiting.insert(pauses, pause)
 
+    def first(self) -> Execution | None:
+        """The execution whose turn it is before every other's; it stays in the line."""
+        return next((one for one in self._waiting if isinstance(one, Execution)), None)
+
     def next(self) -> Execution | None:
         """Give the execution that may begin. If it is a pause's turn it is granted, and there is none."""
         while self._waiting and self._held is None:

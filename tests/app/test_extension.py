@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ..conftest import free_port, read_until
+from ..conftest import read_until
 
 JUPYTER = str(Path(sys.executable).with_name("jupyter"))
 TOKEN = "a-token-of-the-users-own-jupyter"
@@ -53,17 +54,19 @@ def test_jupyter_lists_the_extension_as_ok(tmp_path):
 @pytest.fixture
 def jupyter(tmp_path, request):
     """A user's own jupyter server, with the extension and the options of the test."""
-    port = free_port()
     environment = {**jupyter_environment(tmp_path), **getattr(request, "param", {})}
     process = subprocess.Popen(
-        [JUPYTER, "server", f"--port={port}", "--ServerApp.port_retries=0", "--no-browser", "--allow-root",
+        [JUPYTER, "server", "--port=0", "--ServerApp.port_retries=0", "--no-browser", "--allow-root",
          f"--ServerApp.root_dir={tmp_path}", "--ServerApp.allow_unauthenticated_access=False"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     try:
-        read_until(process, r"http://127\.0\.0\.1", 60)
+        where = r"http://127\.0\.0\.1:\d+"
+        origin = re.search(where, read_until(process, f"{where}/", 60))[0]
         headers = {"Authorization": f"token {TOKEN}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90) as client:
+        # Jupyter says where it is before it listens there.
+        connecting = httpx.HTTPTransport(retries=6)
+        with httpx.Client(base_url=origin, headers=headers, timeout=90, transport=connecting) as client:
             yield client
     finally:
         process.terminate()

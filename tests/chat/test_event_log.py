@@ -51,7 +51,7 @@ async def test_a_reader_waits_for_what_comes_and_ends_with_the_log():
     await asyncio.sleep(0)
     log.append("turn-end", {})
     log.close()
-    assert [event.seq for event in await asyncio.wait_for(seen, 10)] == [0, 1, 2]
+    assert [event.seq for event in await asyncio.wait_for(seen, 60)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("after", [-2, 3, 10**9])

@@ -17,7 +17,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 CHROMIUM = "/usr/bin/chromium"
-BOUND_MS = 20_000
+BOUND_MS = 60_000
 
 expect.set_options(timeout=BOUND_MS)
 

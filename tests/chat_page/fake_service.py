@@ -25,7 +25,7 @@ CSP = (
 )
 KEY = "the-key"
 STAMP = "2026-11-23T20:55:00Z"
-BOUND = 30
+BOUND = 120
 
 TEMPLATES = [
     {

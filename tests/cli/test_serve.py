@@ -130,7 +130,7 @@ def test_a_second_service_on_the_same_data_is_refused_with_the_first_ones_proces
 def test_a_service_is_announced_with_its_key_and_ends_on_a_signal_without_a_word(tmp_path):
     for signum in (signal.SIGTERM, signal.SIGINT):
         running = start_service(tmp_path, "--isolation", "none")
-        assert httpx.get(running.url + "/v1/healthz").text == "ok"
+        assert httpx.get(running.url + "/v1/healthz", timeout=60).text == "ok"
         assert (tmp_path / "api-key").stat().st_mode & 0o777 == 0o600
         assert stop_service(running, signum) == 0
         assert not (tmp_path / "service.json").exists()
@@ -145,7 +145,8 @@ def test_the_key_stays_over_starts_and_a_given_one_takes_its_place(tmp_path):
     third = start_service(tmp_path, "--isolation", "none", "--api-key", "my-own-key-for-this-service")
     try:
         for key, status in ((first.key, 401), ("my-own-key-for-this-service", 200)):
-            answer = httpx.get(third.url + "/v1/templates", headers={"Authorization": f"Bearer {key}"})
+            headers = {"Authorization": f"Bearer {key}"}
+            answer = httpx.get(third.url + "/v1/templates", headers=headers, timeout=60)
             assert answer.status_code == status
     finally:
         stop_service(third)
@@ -159,7 +160,7 @@ def test_without_isolation_other_tenants_have_no_sandboxes(tmp_path):
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
-        answer = httpx.post(running.url + "/v1/sandboxes", json={}, headers=headers)
+        answer = httpx.post(running.url + "/v1/sandboxes", json={}, headers=headers, timeout=60)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     finally:
         stop_service(running)

@@ -104,8 +104,12 @@ def test_a_shell_knows_its_size_and_passes_its_exit_code_on_and_a_new_sandbox_en
     assert sandboxes(service) == before
 
 
+AGAIN = "trap 'echo caught' INT; echo up; until cat; do :; done; exit 5"
+"""An interrupt is caught, and ``cat`` runs after it, whether it came before ``cat`` or in it."""
+
+
 def test_keys_reach_the_program_one_key_leaves_it_running_and_it_is_taken_up_again(service, open_own):
-    own = open_own("--template", "python-minimal", "--keep", "-c", "trap 'echo caught' INT; echo up; cat; cat; exit 5")
+    own = open_own("--template", "python-minimal", "--keep", "-c", AGAIN)
     own.see("up")
     own.type("\x03")
     own.see("caught")

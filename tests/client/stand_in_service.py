@@ -95,12 +95,12 @@ class StandInService:
 
     def __enter__(self):
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(60)
         return self
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     @property
@@ -118,7 +118,7 @@ class StandInService:
             dropped.set()
 
         self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(drop()))
-        assert dropped.wait(10)
+        assert dropped.wait(60)
 
     async def _run(self):
         self._loop = asyncio.get_running_loop()

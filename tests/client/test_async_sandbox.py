@@ -18,6 +18,8 @@ from podflare_nb.client._async import connection
 from podflare_nb.client.async_pools import _of_loop
 from podflare_nb.client.transport import Timeouts
 
+SECONDS = 60
+
 
 async def test_a_sandbox_is_there_after_await(stand_in):
     sandbox = await AsyncSandbox(host=stand_in.url, api_key=KEY)
@@ -48,18 +50,18 @@ async def test_a_cancelled_call_ends_the_request(stand_in, async_sandbox):
     stand_in.exec_events = [{"type": "stdout", "data": "first"}, WAIT]
     came = asyncio.Event()
     call = asyncio.create_task(async_sandbox.run_code("forever()", on_stdout=lambda _: came.set()))
-    await asyncio.wait_for(came.wait(), 10)
+    await asyncio.wait_for(came.wait(), SECONDS)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert await asyncio.to_thread(stand_in.client_left.wait, 10)
+    assert await asyncio.to_thread(stand_in.client_left.wait, SECONDS)
 
 
 async def test_events_come_while_the_code_still_runs(stand_in, async_sandbox):
     stand_in.exec_events = [{"type": "stdout", "data": "first"}, WAIT]
     async with aclosing(async_sandbox.run_code_stream("forever()")) as events:
         assert (await anext(events)).data == "first"
-    assert await asyncio.to_thread(stand_in.client_left.wait, 10)
+    assert await asyncio.to_thread(stand_in.client_left.wait, SECONDS)
 
 
 async def test_a_stream_that_is_cut_tells_what_is_known_and_a_lost_create_is_repeated(stand_in):
@@ -95,7 +97,7 @@ async def test_tasks_may_use_one_sandbox_and_one_may_be_cancelled(stand_in, asyn
     stand_in.exec_events = [{"type": "stdout", "data": "first"}, WAIT]
     came = asyncio.Event()
     waiting = asyncio.create_task(async_sandbox.run_code("forever()", on_stdout=lambda _: came.set()))
-    await asyncio.wait_for(came.wait(), 10)
+    await asyncio.wait_for(came.wait(), SECONDS)
     stand_in.exec_events = ANSWER_42
     others = await asyncio.gather(*(async_sandbox.run_code("print(6*7)") for _ in range(8)))
     waiting.cancel()
@@ -105,7 +107,7 @@ async def test_tasks_may_use_one_sandbox_and_one_may_be_cancelled(stand_in, asyn
 
 
 def test_two_event_loops_may_use_one_sandbox_at_the_same_time(stand_in):
-    together, results = threading.Barrier(2, timeout=10), []
+    together, results = threading.Barrier(2, timeout=SECONDS), []
     client = AsyncClient(stand_in.url, KEY)
     sandbox = AsyncSandbox(client=client)
 
@@ -125,7 +127,7 @@ def test_two_event_loops_may_use_one_sandbox_at_the_same_time(stand_in):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(SECONDS)
     assert results == ["42"] * 4
 
 

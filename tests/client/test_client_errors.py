@@ -177,7 +177,7 @@ def test_a_connection_lost_before_the_answer_says_that_the_outcome_is_unknown(sa
         dropping.start()
         with pytest.raises(ConnectionLostError, match="not known"):
             Sandbox(host=url, api_key=KEY)
-        dropping.join(10)
+        dropping.join(60)
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"id": 5}, "text"])

@@ -1,6 +1,7 @@
 """Ports through the clients and the command line, on the real service: a server, its list, its URL, its link."""
 
 import subprocess
+from functools import partial
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ open("hello.txt", "w").write("hello")
 server = subprocess.Popen([sys.executable, "-u", "-m", "http.server", "8000"], stdout=subprocess.PIPE)
 server.stdout.readline()
 """
+get = partial(httpx.get, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +30,11 @@ def test_a_port_is_listed_reached_and_shown(sandbox, service):
     assert (port.port, port.address) == (8000, "0.0.0.0")
     assert port.url == sandbox.port_url(8000) == f"{service.url}/sandboxes/{sandbox.id}/ports/8000/"
     key = {"Authorization": f"Bearer {service.key}"}
-    assert httpx.get(f"{sandbox.port_url(8000)}hello.txt", headers=key).text == "hello"
+    assert get(f"{sandbox.port_url(8000)}hello.txt", headers=key).text == "hello"
     link = sandbox.port_link(8000, expires_seconds=600)
-    assert httpx.get(f"{link.url}hello.txt").text == "hello"
+    assert get(f"{link.url}hello.txt").text == "hello"
     sandbox.revoke_port_links(8000)
-    assert httpx.get(f"{link.url}hello.txt").status_code == 410
+    assert get(f"{link.url}hello.txt").status_code == 410
     with pytest.raises(InvalidArgumentError, match="expires_seconds"):
         sandbox.port_link(8000, expires_seconds=0)
 
@@ -55,6 +57,6 @@ def test_the_command_line_lists_links_and_revokes(sandbox, service):
 
     assert f"{service.url}/sandboxes/{sandbox.id}/ports/8000/" in run()
     link = run("--link", "8000", "--seconds", "60").strip()
-    assert httpx.get(f"{link}hello.txt").text == "hello"
+    assert get(f"{link}hello.txt").text == "hello"
     assert run("--revoke", "8000") == "The links to port 8000 have ended.\n"
-    assert httpx.get(f"{link}hello.txt").status_code == 410
+    assert get(f"{link}hello.txt").status_code == 410

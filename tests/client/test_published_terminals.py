@@ -6,7 +6,7 @@ import threading
 import podflare
 import pytest
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Screen:

@@ -123,7 +123,7 @@ def test_events_come_while_the_code_still_runs_and_leaving_the_stream_ends_the_c
     stream = sandbox.run_code_stream("forever()")
     assert next(stream).data == "first"
     stream.close()
-    assert stand_in.client_left.wait(10)
+    assert stand_in.client_left.wait(60)
 
 
 def test_a_stream_that_is_cut_tells_what_is_known(stand_in, sandbox):
@@ -240,5 +240,5 @@ def test_threads_may_use_one_sandbox(sandbox):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert results == ["42"] * 8

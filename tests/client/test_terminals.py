@@ -87,7 +87,7 @@ def test_leaving_the_context_ends_what_was_made_and_leaves_what_was_attached(sta
     stand_in.terminals.created = [READY, WAIT]
     with sandbox.terminal() as terminal:
         assert terminal.exit_code is None
-    assert stand_in.client_left.wait(10)
+    assert stand_in.client_left.wait(60)
     assert len(bodies(stand_in, "kill")) == 1
     with sandbox.attach("pty_1"):
         pass

@@ -29,12 +29,12 @@ def test_a_shell_on_a_real_terminal_is_typed_to_and_resized(sandbox):
         terminal.resize(132, 50)
         terminal.write("stty size\r")
         until(terminal, b"50 132")
-        terminal.write("sleep 600\r")
-        until(terminal, b"sleep 600\r\n")
+        terminal.write("sh -c 'echo it $((6 * 7)) sleeps; exec sleep 600'\r")
+        until(terminal, b"it 42 sleeps")
         terminal.write(b"\x03")
         until(terminal, b"^C")
         terminal.write("exit 7\r")
-        assert terminal.wait(30) == 7
+        assert terminal.wait(60) == 7
     assert [one.exit_code for one in sandbox.terminals() if one.id == terminal.id] == [7]
     with pytest.raises(ConflictError, match="ended"):
         terminal.write("x")
@@ -58,7 +58,7 @@ def test_a_terminal_is_taken_up_elsewhere_read_and_killed(sandbox):
     with pytest.raises(TimeoutError):
         made.wait(0.01)
     made.kill()
-    assert made.wait(30) == 137
+    assert made.wait(60) == 137
     assert list(made) == []
     made.close()
 

@@ -87,8 +87,8 @@ def test_a_sandbox_whose_kernels_died_leaves_no_descriptor_and_no_disk_once_clos
         caller.run(sandbox, "import os; os._exit(1)")
         assert caller.run(sandbox, "print(1)").text() == "1"
     caller.close(sandbox)
-    until(lambda: len(descriptors(service.process.pid)) <= before, 20, "as many descriptors as before")
-    until(lambda: disks(name) <= pool_disks(service), 20, f"only the pool's disks: {loop_devices()}")
+    until(lambda: len(descriptors(service.process.pid)) <= before, SECONDS, "as many descriptors as before")
+    until(lambda: disks(name) <= pool_disks(service), SECONDS, f"only the pool's disks: {loop_devices()}")
 
 
 def disks(name):
@@ -130,7 +130,7 @@ def test_jails_that_wait_and_lost_their_pid_1_are_passed_over_and_leave_nothing(
     for sandbox in made:
         assert caller.run(sandbox, "print(1)").text() == "1"
         caller.close(sandbox)
-    until(lambda: disks(name) <= pool_disks(service) + SPARE, 20, "no disk but those of jails that still wait")
+    until(lambda: disks(name) <= pool_disks(service) + SPARE, SECONDS, "no disk but those of jails that still wait")
 
 
 def test_a_killed_template_is_started_again_and_its_kernels_live_on(service, caller):
@@ -164,7 +164,9 @@ def kernel_template(service):
 
 
 def test_a_template_that_is_killed_again_while_it_loads_comes_back(service, caller):
-    os.kill(kernel_template(service).pid, signal.SIGKILL)
+    first = kernel_template(service)
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not first.alive(), SECONDS, "the end of the template")
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(caller.http.post, "/v1/sandboxes", json={"template": "python-minimal", "env": {"A": "1"}})
         until(lambda: template_of(service, "python-minimal") is not None, SECONDS, "a new template")
@@ -193,4 +195,6 @@ def test_a_kernel_that_died_before_anybody_took_it_is_not_handed_out_and_leaves_
     for sandbox in made:
         assert caller.run(sandbox, "print(1)").text() == "1"
         caller.close(sandbox)
-    until(lambda: disks(name) <= len(warm_kernels(service, "python-minimal")) + SPARE, 20, "no jail without a kernel")
+    until(
+        lambda: disks(name) <= len(warm_kernels(service, "python-minimal")) + SPARE, SECONDS, "no jail without a kernel"
+    )

@@ -24,7 +24,7 @@ WORK = Path(f"/var/tmp/podflare_nb-{os.getuid()}")
 SUPERVISOR, INIT = "provisioning.supervisor", "podflare-nb-init"
 SO_NETNS_COOKIE = 71
 LOOK_AGAIN_SECONDS = 0.02
-STEADY_LOOKS = 12
+STEADY_LOOKS = 50
 GONE_SECONDS = 20
 """What has ended is gone by then: a connection that Linux waits for would hold a network for a minute."""
 T = TypeVar("T")

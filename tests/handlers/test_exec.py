@@ -1,8 +1,11 @@
 import json
+import os
+import signal
 import time
 
 import pytest
 
+from ..faults.traces import kernel_named
 from .conftest import assert_refused, events, run, stdout
 
 
@@ -53,6 +56,17 @@ def test_a_silent_cell_answers_its_headers_before_it_ends(http, sandbox):
         assert json.loads(answer.read().splitlines()[-1])["data"] == 130
 
 
+def test_code_that_its_kernel_has_not_begun_is_interrupted_when_it_begins(service, http, sandbox):
+    run(http, sandbox, "open('/proc/self/comm', 'w').write('to-be-stopped')")
+    kernel = kernel_named(service, "to-be-stopped")
+    os.kill(kernel.pid, signal.SIGSTOP)
+    with http.stream("POST", f"/v1/sandboxes/{sandbox}/exec", json={"code": "while True: pass"}) as answer:
+        http.post(f"/v1/sandboxes/{sandbox}/interrupt")
+        os.kill(kernel.pid, signal.SIGCONT)
+        last = json.loads(answer.read().splitlines()[-1])
+    assert (last["data"], last["status"], last["state_preserved"]) == (130, "interrupted", True)
+
+
 def test_a_client_that_goes_away_ends_its_code(http, sandbox):
     code = "import time\nprint('begun', flush=True)\ntry:\n    time.sleep(300)\nfinally:\n    ended = True"
     with http.stream("POST", f"/v1/sandboxes/{sandbox}/exec", json={"code": code}) as answer:
@@ -68,8 +82,9 @@ def test_a_calls_own_deadline_ends_it_and_keeps_the_state(http, sandbox):
 
 
 def test_code_that_ignores_its_deadline_loses_its_state_and_is_told_so(http, sandbox):
-    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nx = 1\nwhile True: time.sleep(1)"
-    last = run(http, sandbox, code, timeout_seconds=0.5)[-1]
+    # Cells after this one are not interrupted, however early: what would make them so again does nothing any more.
+    run(http, sandbox, "import signal, time; x = signal.signal(2, signal.SIG_IGN); signal.signal = lambda *_: None")
+    last = run(http, sandbox, "while True: time.sleep(1)", timeout_seconds=0.5)[-1]
     assert (last["status"], last["state_preserved"]) == ("timeout", False)
     after = run(http, sandbox, "print('x' in globals())")
     assert after[0]["type"] == "notice"

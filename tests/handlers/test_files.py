@@ -142,19 +142,18 @@ def test_a_file_is_deleted_and_a_full_directory_only_when_asked_for(http, sandbo
 def test_an_upload_that_breaks_off_leaves_no_file(http, sandbox):
     def broken():
         yield b"x" * MIB
+        until_files(http, sandbox, there=True)
         raise ConnectionAbortedError
 
     with pytest.raises(ConnectionAbortedError):
         http.put(url(sandbox, "half"), content=broken())
-    assert stdout(run(http, sandbox, WAIT_UNTIL_EMPTY)) == ["[]"]
+    until_files(http, sandbox, there=False)
 
 
-WAIT_UNTIL_EMPTY = """
-import os, time
-end = time.monotonic() + 20
-while os.listdir('.') and time.monotonic() < end: time.sleep(0.01)
-print(os.listdir('.'))
-"""
+def until_files(http, sandbox, *, there):
+    """Wait until the workspace has a file, or none."""
+    code = f"import os, time\nwhile bool(os.listdir()) is not {there}: time.sleep(0.01)"
+    assert run(http, sandbox, code, timeout_seconds=50)[-1]["status"] == "ok"
 
 
 def test_a_file_over_the_disk_is_refused_from_its_headers(service, http):

@@ -12,7 +12,7 @@ from tornado.iostream import StreamClosedError
 
 from podflare_nb.handlers.in_process import InProcessTransport
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def client_of(handler: type[web.RequestHandler], **given: Any) -> httpx.AsyncClient:

@@ -66,7 +66,7 @@ async def test_another_request_with_the_same_key_is_refused(answers, maker):
 async def test_the_second_waits_while_the_first_is_under_way(answers, maker):
     maker.gate.clear()
     first, second = (asyncio.ensure_future(answers.once("a", "key", b"request", maker)) for _ in range(2))
-    await asyncio.wait_for(maker.begun.wait(), 5)
+    await asyncio.wait_for(maker.begun.wait(), 60)
     assert not first.done()
     assert not second.done()
     maker.gate.set()
@@ -76,7 +76,7 @@ async def test_the_second_waits_while_the_first_is_under_way(answers, maker):
 async def test_what_was_begun_goes_on_when_its_client_goes_away(answers, maker):
     maker.gate.clear()
     first = asyncio.ensure_future(answers.once("a", "key", b"request", maker))
-    await asyncio.wait_for(maker.begun.wait(), 5)
+    await asyncio.wait_for(maker.begun.wait(), 60)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -88,7 +88,7 @@ async def test_a_failure_is_told_to_all_that_wait_and_is_not_kept(answers, maker
     maker.gate.clear()
     maker.failure = QuotaExceededError("Too many.")
     both = [asyncio.ensure_future(answers.once("a", "key", b"request", maker)) for _ in range(2)]
-    await asyncio.wait_for(maker.begun.wait(), 5)
+    await asyncio.wait_for(maker.begun.wait(), 60)
     maker.gate.set()
     assert [type(each) for each in await asyncio.gather(*both, return_exceptions=True)] == [QuotaExceededError] * 2
     maker.failure = None
@@ -121,7 +121,7 @@ async def test_a_tenant_whose_answers_are_gone_leaves_nothing(answers, maker):
 async def test_the_end_of_the_service_ends_what_is_under_way(answers, maker):
     maker.gate.clear()
     waiting = asyncio.ensure_future(answers.once("a", "key", b"request", maker))
-    await asyncio.wait_for(maker.begun.wait(), 5)
+    await asyncio.wait_for(maker.begun.wait(), 60)
     await answers.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting

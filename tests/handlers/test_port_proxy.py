@@ -342,7 +342,7 @@ def test_what_ends_with_its_sandbox_is_told(http: httpx.Client, sandbox: str):
             opened.recv(SECONDS)
     assert_refused(http.get(served.path("echo")), 410, "gone")
     assert_refused(http.get(f"/v1/sandboxes/{sandbox}/ports"), 410, "gone")
-    assert_refused(httpx.get(f"{link}echo"), 404, "not_found", "its sandbox has ended")
+    assert_refused(httpx.get(f"{link}echo", timeout=SECONDS), 404, "not_found", "its sandbox has ended")
 
 
 def test_using_a_port_is_using_its_sandbox(served: Served):

@@ -78,4 +78,4 @@ def gemini_server() -> Iterator[GeminiServer]:
             yield server
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(60)

@@ -1,6 +1,7 @@
 """The endpoint inside a user's own Jupyter server, which listens where no loopback call would find it."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ..conftest import free_port, read_until
+from ..conftest import read_until
 from .conftest import ACCEPT, SECONDS, answer_of, initialize
 
 TOKEN = "a-token-of-the-users-own-jupyter"
@@ -39,22 +40,21 @@ def jupyter(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
     config = tmp_path / "config" / "jupyter_server_config.d"
     config.mkdir(parents=True)
     (config / "podflare_nb.json").write_text('{"ServerApp": {"jpserver_extensions": {"podflare_nb": true}}}')
-    port = free_port()
     environment = {
         **os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), "JUPYTER_TOKEN": TOKEN,
         "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
         "PODFLARE_NB_POOL_SIZE": "0",
     }  # fmt: skip
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("jupyter")), "server", f"--port={port}", "--ServerApp.port_retries=0",
+        [str(Path(sys.executable).with_name("jupyter")), "server", "--port=0", "--ServerApp.port_retries=0",
          "--no-browser", "--allow-root", "--ip=127.0.0.2", "--ServerApp.base_url=/at/home/",
          f"--ServerApp.certfile={certificate(tmp_path)}", f"--ServerApp.root_dir={tmp_path}",
          "--ServerApp.allow_unauthenticated_access=False"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     try:
-        read_until(process, r"https://127\.0\.0\.2", SECONDS)
-        yield process, f"https://127.0.0.2:{port}/at/home/podflare"
+        where = r"https://127\.0\.0\.2:\d+/at/home/"
+        yield process, re.search(where, read_until(process, where, SECONDS))[0] + "podflare"
     finally:
         process.terminate()
         # Shown when the test fails.

@@ -98,7 +98,7 @@ async def test_tools_see_only_the_sandboxes_of_their_callers_tenant(service: Ser
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_without_a_known_key_there_is_a_401_that_says_how_to_send_one(service: Service, method: str):
     for headers in ({}, {"Authorization": "Bearer pfnb_wrong"}):
-        refused = httpx.request(method, f"{service.url}/mcp", headers={**ACCEPT, **headers})
+        refused = httpx.request(method, f"{service.url}/mcp", headers={**ACCEPT, **headers}, timeout=SECONDS)
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"] == "Bearer"
         assert refused.json()["code"] == "unauthenticated"

@@ -17,7 +17,7 @@ from podflare_nb.mcp.session import ToolSession
 
 from .conftest import ACCEPT, initialize
 
-SECONDS = 10.0
+SECONDS = 60.0
 SANDBOX = "sbx_" + "1" * 32
 ME = Owner("tenant", "key")
 

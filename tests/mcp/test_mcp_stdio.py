@@ -30,10 +30,13 @@ async def started(service: Service, mode: str = "auto") -> AsyncIterator[Client]
     env = environment(
         **({"PODFLARE_NB_URL": service.url, "PODFLARE_NB_API_KEY": service.key} if mode == "auto" else here)
     )
-    async with Client(
-        StdioServerParameters(command=program, args=arguments, env=env), mode=mode, client_info=INFO
-    ) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        # By itself it gives a process two seconds to end after its input, and kills it then.
+        patch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", SECONDS)
+        async with Client(
+            StdioServerParameters(command=program, args=arguments, env=env), mode=mode, client_info=INFO
+        ) as client:
+            yield client
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

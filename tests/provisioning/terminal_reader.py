@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from podflare_nb.provisioning.handle import TerminalCommand
 from podflare_nb.provisioning.waiting import readable
 
-SECONDS = 20
+SECONDS = 60
 
 
 class Reader:

@@ -22,6 +22,23 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="jails need root"),
 ]
 SECONDS = 60
+WAITS_AT_BIRTH = """
+import os, socket
+from podflare_nb.provisioning.kernel import fork_hooks
+fork_hooks.BUDGET_SECONDS = 60.0
+gate = socket.socket(socket.AF_UNIX)
+gate.bind(b"\\0gate")
+gate.listen(64)
+def wait():
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(b"\\0gate")
+            sock.recv(1)
+    except OSError:
+        pass  # it is closed already
+os.register_at_fork(after_in_child=wait)
+"""
+"""Children of this kernel wait when they wake, until ``gate`` is closed."""
 
 
 @asynccontextmanager
@@ -246,12 +263,16 @@ async def test_a_fork_waits_for_the_running_cell_and_gives_up_in_time(kernel, cl
     await kill_all(*(await kernel.fork(1)).children)
 
 
-async def test_a_second_fork_at_the_same_time_is_refused(kernel):
-    results = await asyncio.gather(kernel.fork(1), kernel.fork(1), return_exceptions=True)
-    refused = [result for result in results if isinstance(result, ConflictError)]
-    assert len(refused) == 1
-    (fork,) = [result for result in results if not isinstance(result, Exception)]
-    await kill_all(*fork.children)
+async def test_a_second_fork_at_the_same_time_is_refused(kernel, client):
+    cell = "import os, time\nopen('begun', 'x')\nwhile not os.path.exists('go'): time.sleep(0.01)"
+    running = asyncio.ensure_future(client.run(cell))
+    await asyncio.to_thread(until, lambda: "begun" in os.listdir(kernel.workspace_fd), SECONDS, "the cell has begun")
+    forks = [asyncio.ensure_future(kernel.fork(1)) for _ in range(2)]
+    (refused,), (other,) = await asyncio.wait(forks, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    assert isinstance(refused.exception(), ConflictError)
+    os.close(os.open("go", os.O_CREAT, dir_fd=kernel.workspace_fd))
+    await kill_all(*(await other).children)
+    assert (await running).error is None
 
 
 async def test_processes_of_the_user_go_on_in_the_parents_files_and_are_named(kernel, client):
@@ -327,15 +348,19 @@ async def test_a_parent_killed_in_the_middle_leaves_nothing(supervisor):
 
 async def test_a_child_killed_in_the_middle_fails_alone(supervisor):
     parent = await supervisor.acquire("python-minimal")
-    before = kernel_processes()
-    forking = asyncio.ensure_future(parent.fork(8))
-    victim = 0
-    while not victim and not forking.done():
-        await asyncio.sleep(0)
-        new = kernel_processes() - before
-        victim = next((pid for pid in new if is_child_of(parent, pid)), 0)
-    os.kill(victim, signal.SIGKILL)
-    fork = await forking
+    async with talking(parent) as (its,):
+        assert (await its.run(WAITS_AT_BIRTH)).error is None
+        before = kernel_processes()
+        forking = asyncio.ensure_future(parent.fork(8))
+        victim = None
+        while victim is None and not forking.done():
+            await asyncio.sleep(0)
+            new = kernel_processes() - before
+            victim = next((pid for pid in new if is_child_of(parent, pid)), None)
+        assert victim is not None, "the fork was over before a child was seen"
+        os.kill(victim, signal.SIGKILL)
+        await its.run("gate.close()")
+        fork = await forking
     living = [child for child in fork.children if child.pid != victim]
     assert len(living) >= 7
     assert len(fork.children) + len(fork.failures) == 8

@@ -11,7 +11,7 @@ from podflare_nb.provisioning.limits import Limits
 from podflare_nb.provisioning.reserve import SIZE, Reserve
 
 SPEC = TemplateSpec("plain", "Plain", "for tests")
-SECONDS = 10
+SECONDS = 60
 
 
 class Handle:

@@ -142,7 +142,7 @@ def template(**changes) -> TemplateSpec:
 
 def settings(**changes) -> SandboxSettings:
     execution = ExecutionSettings(
-        grace_seconds=changes.pop("grace_seconds", 2.0),
+        grace_seconds=changes.pop("grace_seconds", 20.0),
         max_queued=changes.pop("max_queued", 100),
         quiet_seconds=changes.pop("quiet_seconds", 1.0),
         output=changes.pop("output", OutputLimits()),

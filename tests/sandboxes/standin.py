@@ -83,7 +83,7 @@ class Plain:
     def stop(self) -> None:
         if self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

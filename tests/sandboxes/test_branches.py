@@ -88,6 +88,7 @@ async def test_code_that_runs_too_long_refuses_the_fork_and_goes_on(house, sandb
 
 
 async def test_an_idle_sandbox_forks_without_any_wait(house, sandbox):
+    await run(sandbox, "1")
     assert (await fork(house, sandbox, wait_seconds=0)).children
 
 

@@ -11,6 +11,9 @@ from podflare_nb.sandboxes.execution import ExecutionRequest
 
 from .conftest import SECONDS, first_output, now, run, settings
 
+DEAF = "import signal, ipykernel.kernelbase as k\nsignal.signal(2, signal.SIG_IGN)\nk.signal = lambda *_: None"
+"""No cell after this one is interrupted, however early."""
+
 
 async def test_a_print_comes_as_a_stream_and_exits_0(sandbox):
     ran = await run(sandbox, "print(6*7)")
@@ -135,6 +138,17 @@ async def test_an_interrupt_ends_the_cell_with_130_and_keeps_variables(sandbox):
     assert (await run(sandbox, "print(x)")).text == "5\n"
 
 
+async def test_code_may_be_interrupted_as_soon_as_it_is_sent(house):
+    sandbox = await house.sandbox()  # whose kernel nobody has connected yet
+    execution = await sandbox.execute(ExecutionRequest("import time\ntime.sleep(60)"))
+    behind = await sandbox.execute(ExecutionRequest("print('next')"))
+    await sandbox.interrupt()
+    result = await asyncio.wait_for(execution.result(), SECONDS)
+    assert (result.status, result.exit_code, result.state_preserved) == ("interrupted", 130, True)
+    assert (await asyncio.wait_for(behind.result(), SECONDS)).status == "ok"
+    assert house.kernels.handles[0].signals == []
+
+
 async def test_bash_is_interrupted_too(sandbox):
     execution = await sandbox.execute(ExecutionRequest("echo on; sleep 60", language="bash"))
     await first_output(execution)
@@ -145,7 +159,7 @@ async def test_bash_is_interrupted_too(sandbox):
 
 async def test_a_deadline_interrupts_and_keeps_variables(sandbox):
     await run(sandbox, "x = 5")
-    ran = await run(sandbox, "import time\ntime.sleep(60)", timeout_seconds=0.2)
+    ran = await run(sandbox, "import time\ntime.sleep(60)", timeout_seconds=0.5)
     assert (ran.result.status, ran.result.exit_code, ran.result.state_preserved) == ("timeout", 124, True)
     assert (await run(sandbox, "print(x)")).text == "5\n"
 
@@ -153,9 +167,8 @@ async def test_a_deadline_interrupts_and_keeps_variables(sandbox):
 async def test_code_that_ignores_the_interrupt_loses_its_kernel_and_says_so(make_house):
     house = make_house(settings(grace_seconds=0.2))
     sandbox = await house.sandbox()
-    await run(sandbox, "open('kept', 'w').write('yes'); x = 1")
-    code = "import signal\nsignal.signal(2, signal.SIG_IGN)\nprint('on', flush=True)\nimport time\ntime.sleep(60)"
-    ran = await run(sandbox, code, timeout_seconds=0.5)
+    await run(sandbox, f"open('kept', 'w').write('yes'); x = 1\n{DEAF}")
+    ran = await run(sandbox, "import time\ntime.sleep(60)", timeout_seconds=0.2)
     assert (ran.result.status, ran.result.exit_code, ran.result.state_preserved) == ("timeout", 124, False)
     assert "variables are lost" in ran.result.message
     after = await run(sandbox, "print(open('kept').read(), 'x' in globals())")

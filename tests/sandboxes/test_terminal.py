@@ -18,7 +18,7 @@ from podflare_nb.sandboxes.terminal_pump import TerminalPump
 from podflare_nb.sandboxes.terminal_ring import RING_BYTES, SHORT_BYTES, Allowance, TerminalRing
 from podflare_nb.sandboxes.terminals import Terminals, TerminalService, label_of
 
-SECONDS = 20
+SECONDS = 60
 
 
 @dataclass

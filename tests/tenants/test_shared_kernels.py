@@ -96,7 +96,7 @@ async def followed(heard) -> None:
     """Wait until the kernel's end has been followed up."""
     await asyncio.sleep(0)
     while heard[0]._following is not None:
-        await asyncio.wait_for(heard[0]._following, 10)
+        await asyncio.wait_for(heard[0]._following, 60)
 
 
 def test_a_sandboxs_id_is_a_kernels_id_and_back():

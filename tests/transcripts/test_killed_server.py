@@ -69,7 +69,7 @@ def acknowledged_before_the_kill(directory, count, program=RECORDING):
     told = [process.stdout.readline() for _ in range(count)]
     process.send_signal(signal.SIGKILL)
     told += process.stdout.readlines()
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
     return [line for line in told if line.endswith("\n")]
 

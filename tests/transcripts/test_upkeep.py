@@ -35,7 +35,7 @@ def worker(store):
 
 
 async def next_job(worker):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await worker.done.wait()
     worker.done.clear()
 

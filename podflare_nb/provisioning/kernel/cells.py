@@ -52,6 +52,11 @@ class CellKernel(IPythonKernel):
 
         return handle
 
+    def _publish_execute_input(self, *args: Any) -> None:
+        """A client that knows of a cell may interrupt it."""
+        self.interrupts.announce()
+        super()._publish_execute_input(*args)
+
     async def do_execute(  # noqa: PLR0913  # ipykernel's signature
         self,
         code: str,
@@ -91,11 +96,13 @@ class CellKernel(IPythonKernel):
 
     async def _run(self, code: str, options: dict[str, Any]) -> ExecutionResult:
         shell = self.shell
-        failure = None
+        # What is in ``failure`` is shown by run_cell_async, as the cell's error.
+        transformed = code
+        failure: Any = None if self.interrupts.begin() else (KeyboardInterrupt, KeyboardInterrupt(), None)
         try:
             transformed = shell.transform_cell(code)
-        except Exception:  # noqa: BLE001  # shown by run_cell_async, as the cell's error
-            transformed, failure = code, sys.exc_info()
+        except Exception:  # noqa: BLE001  # as above
+            failure = sys.exc_info()
         prepared = {"transformed_cell": transformed, "preprocessing_exc_tuple": failure}
         # To know for certain takes a compilation; most cells have neither word.
         awaits = ("await" in transformed or "async" in transformed) and shell.should_run_async(code, **prepared)

@@ -1,8 +1,9 @@
 """SIGINT: raises KeyboardInterrupt in the user's code and nowhere else.
 
 One handler for the whole life of a kernel. A cell that is running gets a KeyboardInterrupt; a cell that awaits is
-cancelled (and reported as interrupted); between cells nothing happens, except that a background task of the user's
-that keeps the event loop busy is broken. Code of the kernel itself is never interrupted. Called in the main thread.
+cancelled (and reported as interrupted); one that clients have been told of and that does not run yet is broken when it
+does. Between cells nothing happens, except that a background task of the user's that keeps the event loop busy is
+broken. Code of the kernel itself is never interrupted. Called in the main thread.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.armed = False
+        self._announced = self._early = False
         self.cell: asyncio.Task[Any] | None = None
         self.cancelled = False
         """The cell's task was cancelled because of a SIGINT: its CancelledError means KeyboardInterrupt."""
@@ -41,9 +43,18 @@ class Interrupts:
 
     def reset(self) -> None:
         """Nothing runs: in a new process, or before one serves."""
-        self.armed = self.cancelled = False
+        self.armed = self.cancelled = self._announced = self._early = False
         self.cell = None
         self.own_tasks.clear()
+
+    def announce(self) -> None:
+        """Clients are told of a cell now: a SIGINT that comes before it runs is for it."""
+        self._announced, self._early = True, False
+
+    def begin(self) -> bool:
+        """The cell that was announced is to run now; False if SIGINT has come meanwhile."""
+        early, self._announced, self._early = self._early, False, False
+        return not early
 
     @contextmanager
     def arm(self) -> Iterator[None]:
@@ -78,6 +89,9 @@ class Interrupts:
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         """SIGINT has come."""
+        if self._announced and not self.armed:
+            self._early = True
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

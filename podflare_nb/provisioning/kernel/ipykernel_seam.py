@@ -44,8 +44,9 @@ SEAMS: dict[str, str] = {
         do_execute do_complete do_inspect do_debug_request dispatch_debugpy poll_stopped_queue start _forward_input
         _restore_input""",
     "ipykernel.kernelbase:Kernel": """
-        _abort_queues _aborting _execute_sleep _main_asyncio_lock _control_lock _publish_status dispatch_control
-        shell_main _supports_kernel_subshells pre_handler_hook post_handler_hook kernel_info _topic shutdown_request""",
+        _abort_queues _aborting _execute_sleep _main_asyncio_lock _control_lock _publish_status _publish_execute_input
+        dispatch_control shell_main _supports_kernel_subshells pre_handler_hook post_handler_hook kernel_info _topic
+        shutdown_request""",
     "ipykernel.iostream:IOPubThread": "send_multipart schedule background_socket start stop close closed",
     "ipykernel.iostream:OutStream": "write flush close fileno parent_header set_parent _parent_header_global",
     "ipykernel.zmqshell:ZMQInteractiveShell": """

@@ -17,7 +17,7 @@ from podflare_nb.provisioning.jail.cgroups import CgroupTree, limit_writes
 from podflare_nb.provisioning.limits import Limits
 
 SMALL = Limits(memory_mib=64, cpus=0.5, pids=20)
-SECONDS = 30
+SECONDS = 60
 
 
 def places_with_groups():

@@ -290,9 +290,9 @@ class Template:
     def close(self):
         self.control.socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.process.wait(10)
+            return self.process.wait(60)
         self.process.kill()
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 def _channels(n):

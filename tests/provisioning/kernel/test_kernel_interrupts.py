@@ -61,6 +61,23 @@ def test_interrupts_between_cells_do_nothing(client, kernel):
         assert client.value("1+1") == "2"
 
 
+def test_an_interrupt_of_a_cell_that_was_announced_and_does_not_run_yet_breaks_it(client):
+    client.run(
+        "import os, signal\nannounce = get_ipython().kernel.interrupts.announce\n"
+        "def then_interrupt():\n    announce()\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "get_ipython().kernel.interrupts.announce = then_interrupt"
+    )
+    broken = client.run("ran = 1")
+    (told,) = broken.of("execute_input")
+    assert (broken.reply["ename"], broken.reply["execution_count"]) == (
+        "KeyboardInterrupt",
+        told["content"]["execution_count"],
+    )
+    assert "podflare_nb" not in "\n".join(broken.reply["traceback"])
+    client.run("get_ipython().kernel.interrupts.announce = announce", silent=True)  # a cell that nobody is told of
+    assert client.value("'ran' in globals()") == "False"
+
+
 def test_a_background_task_that_never_yields_is_broken_by_an_interrupt(client, kernel):
     client.run(
         "import asyncio, sys\nasync def spin():\n    print('spinning', flush=True)\n    while True: pass\n"

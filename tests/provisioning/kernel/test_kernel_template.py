@@ -5,7 +5,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from supervision import NotStartedError, Template
+from supervision import WAIT_SECONDS, NotStartedError, Template
+
+from tests.faults.traces import until
 
 DRAWS = {
     "random": "import random; random.random()",
@@ -56,16 +58,20 @@ def test_a_template_leaves_no_files():
 def test_a_template_survives_an_interrupt_and_keeps_no_zombies(template):
     template.process.send_signal(signal.SIGINT)
     template.spawn().close()
-    kin = [Path(path) for path in Path("/proc").glob("[0-9]*/stat")]
+    until(lambda: children_of(template.process.pid) == [], WAIT_SECONDS, "it has no child, dead or alive")
+
+
+def children_of(pid):
+    """Zombies, too."""
     children = []
-    for stat in kin:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[1]) == template.process.pid:
+        if int(fields[1]) == pid:
             children.append(stat.parent.name)
-    assert children == []
+    return children
 
 
 def test_a_kernel_that_cannot_start_says_where(template):

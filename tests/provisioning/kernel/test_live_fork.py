@@ -248,7 +248,11 @@ def test_an_order_that_makes_no_sense_is_refused(client, kernel, order):
 
 
 def test_what_is_queued_behind_a_cell_is_the_parents(client, family):
-    first = client.execute("import time; done = []; print('runs'); time.sleep(0.3)")
+    client.run(
+        "import gc, time\nfrom podflare_nb.provisioning.kernel.orders import Orders\n"
+        "(orders,) = [each for each in gc.get_objects() if type(each) is Orders]\ndone = []"
+    )
+    first = client.execute("print('runs')\nwhile orders._waiting is None: time.sleep(0.01)")
     second = client.execute("done.append(1)")
     client.until_text("runs")
     (child,) = family()
@@ -429,7 +433,7 @@ def test_a_child_does_not_write_to_the_parents_loop_when_a_signal_comes(client, 
     )
     (child,) = family()
     assert child.value("signal.set_wakeup_fd(-1)") == "-1"
-    client.run("os.kill(os.getpid(), signal.SIGUSR1); await asyncio.sleep(.1)")
+    client.run("os.kill(os.getpid(), signal.SIGUSR1)\nwhile not heard: await asyncio.sleep(.01)")
     assert client.value("heard") == "[1]"
 
 

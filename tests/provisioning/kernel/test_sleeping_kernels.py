@@ -118,7 +118,7 @@ def test_a_new_key_is_taken_and_the_old_one_is_not_heard(kernel, client):
 
 def test_variables_are_described_between_cells(kernel, client):
     client.run("mine = 1")
-    answer = kernel.order("variables", budget_seconds=1.0)
+    answer = kernel.order("variables", budget_seconds=30.0)
     assert answer.body == {"event": "variables", "id": 9}
     with os.fdopen(answer.fds[0], "rb") as file:
         file.seek(0)
@@ -150,6 +150,6 @@ def test_a_description_that_is_too_large_is_refused(kernel, client):
         "from podflare_nb.provisioning.kernel import inspection\n"
         "inspection.describe = lambda *_: {'x': 'y' * (inspection.MAX_BYTES + 1)}"
     )
-    answer = kernel.order("variables", budget_seconds=0.1)
+    answer = kernel.order("variables", budget_seconds=30.0)
     assert (answer.body["event"], answer.body["code"]) == ("refused", "failed")
     assert isinstance(answer, datagrams.Datagram)

@@ -12,7 +12,7 @@ from podflare_nb.provisioning.network import links, namespaces
 from podflare_nb.provisioning.network.netlink import NETLINK_ROUTE, Netlink
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-SECONDS = 20
+SECONDS = 60
 ATTEMPTS = 100
 """Where Linux takes an address in later, from a work queue, a part of the first packets is lost."""
 HARDWARE = bytes.fromhex("020000000001")

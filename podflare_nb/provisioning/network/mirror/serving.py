@@ -111,6 +111,9 @@ class _Request(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         """All of it is there: answer."""
         self._task = asyncio.create_task(self._answer())
+        # From now on tornado tells the delegate of nothing: a client that goes away while nothing is sent to it, since
+        # the index has stalled, would be noticed with the next byte alone.
+        self._connection.set_close_callback(self.on_connection_close)
 
     def on_connection_close(self) -> None:
         """The client has gone."""

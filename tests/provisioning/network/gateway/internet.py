@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from podflare_nb.provisioning.network import namespaces
 
-SECONDS = 30
+SECONDS = 60
 INTERNET, OFF = True, False
 """Policies, by name."""
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1::34"

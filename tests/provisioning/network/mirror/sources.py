@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+RELEASE_SECONDS = 120
+"""Longer than a test waits for anything: what goes on only because this is over has failed."""
+
 
 @dataclass
 class Answer:
@@ -59,7 +62,7 @@ class Server:
                 self.wfile.write(answer.body[:half])
                 if answer.release:
                     self.wfile.flush()
-                    assert answer.release.wait(30)
+                    assert answer.release.wait(RELEASE_SECONDS)
                 self.wfile.write(answer.body[half : answer.cut])
                 self.close_connection = answer.cut is not None
 

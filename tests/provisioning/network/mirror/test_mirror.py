@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from podflare_nb.provisioning.network.mirror.downloads import HELD_BACK
+
 from .conftest import UID, get, get_whole, tables_for
 from .sources import Answer, offer_npm, offer_wheel, sha256, simple_page, wheel
 
@@ -110,25 +112,32 @@ def test_downloads_of_one_file_at_the_same_time_are_one(mirror, upstream):
 
 
 @contextmanager
-def _begin(url: str) -> Iterator[http.client.HTTPResponse]:
+def _begin(url: str, file: str = FILE) -> Iterator[http.client.HTTPResponse]:
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
-        connection.request("GET", FILE)
+        connection.request("GET", file)
         with connection.getresponse() as response:
             yield response
 
 
-def test_a_download_that_nobody_reads_any_more_ends_and_leaves_nothing(mirror, upstream):
-    content = offer_wheel(upstream, "spam", padding=5 << 20)
+@pytest.mark.parametrize("everything", [False, True], ids=["while it is sent", "while the index has stalled"])
+def test_a_download_that_nobody_reads_any_more_ends_and_leaves_nothing(mirror, upstream, everything):
     release = threading.Event()
-    upstream.answers["/files/spam-1.0-py3-none-any.whl"] = Answer(content, release=release)
-    url = mirror.open("n")
-    with _begin(url) as response:
-        response.read(1)
-        assert len(list((mirror.cache / "partial").iterdir())) == 1
-    mirror.heard(lambda: len(mirror.records) == 1)
+    contents = {name: offer_wheel(upstream, name, padding=5 << 20) for name in ("eggs", "spam")}
+    for name, content in contents.items():
+        upstream.answers[f"/files/{name}-1.0-py3-none-any.whl"] = Answer(content, release=release)
+    # It does not end because its index is taken for dead: then this one, which began before, would end before.
+    with _begin(mirror.open("stays"), FILE.replace("spam", "eggs")) as stays:
+        stays.read(1)
+        url = mirror.open("goes")
+        with _begin(url) as goes:
+            goes.read(len(contents["spam"]) // 2 - HELD_BACK if everything else 1)
+            assert len(list((mirror.cache / "partial").iterdir())) == 2
+        mirror.heard(lambda: mirror.records != [])
+        assert [record["network"] for record in mirror.records] == ["goes"]
+    mirror.heard(lambda: len(mirror.records) == 2)
     release.set()
-    upstream.answers["/files/spam-1.0-py3-none-any.whl"] = Answer(content)
-    assert get(url, FILE)[2] == content
+    upstream.answers["/files/spam-1.0-py3-none-any.whl"] = Answer(contents["spam"])
+    assert get(url, FILE)[2] == contents["spam"]
     assert list((mirror.cache / "partial").iterdir()) == []
 
 
