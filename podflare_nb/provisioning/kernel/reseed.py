@@ -188,7 +188,11 @@ def _reseed_generator(each: Any) -> None:
 
 def _reseed_random_state(each: Any) -> None:
     kind = _loaded("numpy.random.mtrand", "RandomState")
-    fresh = _reseed_bits(kind.__dict__["_bit_generator"].__get__(each))
+    bits = kind.__dict__["_bit_generator"].__get__(each)
+    if type(bits) is _loaded("numpy.random._mt19937", "MT19937"):  # as almost all are: a third of the work
+        kind.seed(each)
+        return
+    fresh = _reseed_bits(bits)
     # A normal number that it keeps for the next call goes, too.
     kind.set_state(each, {**fresh, "has_gauss": 0, "gauss": 0.0})
 
