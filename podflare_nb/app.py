@@ -12,7 +12,7 @@ import gc
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ from .provisioning.network.config import NetworkConfig
 from .provisioning.reserve import Reserve
 from .sandboxes.branches import Admit, Branches
 from .sandboxes.execution import ExecutionObserver
-from .sandboxes.lineage import BegunNotebook, SandboxIdentity
 from .sandboxes.manager import SandboxManager
 from .sandboxes.network_audit import NetworkAudit
 from .sandboxes.sandbox import Sandbox
@@ -54,7 +53,7 @@ from .tenants.quotas import Admissions
 from .tenants.tenant import LOCAL_TENANT_ID, Tenant
 from .transcripts.header import PYTHON_LANGUAGE_INFO, ForkedFrom, TranscriptHeader
 from .transcripts.recorder import Recorder
-from .transcripts.store import BegunFork, TranscriptStore
+from .transcripts.store import TranscriptStore
 
 MOST_LIVE = 10_000
 """Of one tenant, by the sandboxes' own bookkeeping; a tenant's quota is what bounds it (``tenants.quotas``)."""
@@ -281,17 +280,6 @@ def check_most(config: ServiceConfig, templates: Iterable[TemplateSpec]) -> None
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _BegunRecording:
-    fork: BegunFork
-
-    def finish(self) -> ExecutionObserver:
-        return Recorder(self.fork.finish())
-
-    def discard(self) -> None:
-        self.fork.discard()
-
-
 class Recording:
     """Ties a sandbox to its transcript: makes one at its start, and ends it once its last turn has been written.
 
@@ -302,24 +290,10 @@ class Recording:
         self._transcripts, self._chat, self._settings = transcripts, chat, settings
         self._endings: set[asyncio.Task[None]] = set()
 
-    def observer_for(self, sandbox: SandboxIdentity) -> ExecutionObserver:
+    def observer_for(self, sandbox: Sandbox) -> ExecutionObserver:
         """Make the transcript of a new sandbox; its recorder is told of every execution."""
-        if sandbox.origin is not None:
-            return self.begin(sandbox).finish()
-        return Recorder(self._transcripts.create(self._header(sandbox)))
-
-    def begin(self, branch: SandboxIdentity) -> BegunNotebook:
-        """See ``lineage.Notebooks``."""
-        origin = branch.origin
-        if origin is None:
-            raise RuntimeError(f"{branch.id} is no branch")
-        forked_from = ForkedFrom(origin.parent_id, origin.turn_id, origin.cells, origin.at.timestamp())
-        header = replace(self._header(branch), forked_from=forked_from)
-        return _BegunRecording(self._transcripts.begin_fork(self._transcripts.open(origin.parent_id), header))
-
-    def _header(self, sandbox: SandboxIdentity) -> TranscriptHeader:
         spec = self._settings.templates[sandbox.template]
-        return TranscriptHeader(
+        header = TranscriptHeader(
             sandbox_id=sandbox.id,
             tenant_id=sandbox.tenant_id,
             template=sandbox.template,
@@ -328,6 +302,12 @@ class Recording:
             kernelspec=spec.kernelspec(),
             language_info=PYTHON_LANGUAGE_INFO,
         )
+        origin = sandbox.origin
+        if origin is None:
+            return Recorder(self._transcripts.create(header))
+        forked_from = ForkedFrom(origin.parent_id, origin.turn_id, origin.cells, origin.at.timestamp())
+        parent = self._transcripts.open(origin.parent_id)
+        return Recorder(self._transcripts.fork(parent, replace(header, forked_from=forked_from)))
 
     def turn_ended(self, sandbox: Sandbox, turn_id: str) -> None:
         """Record the end of a turn that was one execution; turns of the chat record theirs."""

@@ -14,10 +14,9 @@ left the notebook are the new branch's, whose notebook still has them.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -27,7 +26,7 @@ from ..storage.sandboxes import SandboxRecord, SandboxRecords
 from . import difference, endings
 from .background import BackgroundWork
 from .checkpoints import FORK_SECONDS, Checkpoint
-from .lineage import BegunNotebook, Notebooks, Origin, SandboxIdentity
+from .lineage import Notebooks, Origin
 from .manager import SandboxManager
 from .quotas import Hold
 from .sandbox import Sandbox
@@ -51,14 +50,6 @@ class ForkOutcome:
     children: list[Sandbox]
     warnings: list[str]
     failures: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class BegunNotebooks:
-    """Notebooks of branches of one fork, made while the kernel was forked."""
-
-    origin: Origin
-    notebooks: deque[tuple[SandboxIdentity, BegunNotebook]] = field(default_factory=deque)
 
 
 class Branches:
@@ -181,49 +172,22 @@ class Branches:
         self, parent: Sandbox, n: int, hold: Hold, held: AsyncExitStack, *, wait_seconds: float, strict: bool
     ) -> ForkOutcome:
         async with held:
-            forking = asyncio.create_task(parent.kernel.handle.fork(n, wait_seconds=wait_seconds, strict=strict))
-            await asyncio.sleep(0)  # it is under way: the kernel's time is ours
-            with self._begun_notebooks(parent, n) as begun:
-                return await self._adopt(parent, await forking, hold, begun)
+            fork = await parent.kernel.handle.fork(n, wait_seconds=wait_seconds, strict=strict)
+            return await self._adopt(parent, fork, hold)
 
-    @contextmanager
-    def _begun_notebooks(self, parent: Sandbox, n: int) -> Iterator[BegunNotebooks]:
-        """Begin the notebooks of ``n`` branches that are to be. Those that none of them has taken are discarded."""
-        begun = BegunNotebooks(self._origin(parent))
-        try:
-            for _ in range(n):
-                identity = self._identify(parent, begun.origin)
-                begun.notebooks.append((identity, self._notebooks.begin(identity)))
-        except Exception:  # the branch itself will meet it, too, and tell
-            log.warning("a notebook of a branch of %s could not be begun", parent.id, exc_info=True)
-        try:
-            yield begun
-        finally:
-            for _, notebook in begun.notebooks:
-                notebook.discard()
-
-    def _identify(self, parent: Sandbox, origin: Origin) -> SandboxIdentity:
-        return self._manager.identify(parent.tenant_id, parent.template, origin)
-
-    def _origin(self, parent: Sandbox) -> Origin:
-        turn_id, cells = self._notebooks.position(parent.id)
-        first = parent.origin.first if parent.origin else parent.id
-        return Origin(parent.id, first, turn_id, cells, self._clock())
-
-    async def _adopt(self, parent: Sandbox, fork: Fork, hold: Hold, begun: BegunNotebooks | None = None) -> ForkOutcome:
+    async def _adopt(self, parent: Sandbox, fork: Fork, hold: Hold) -> ForkOutcome:
         """Make sandboxes of the forks of a kernel; one that fails does not fail the others."""
         handles = [cast("KernelHandle", child) for child in fork.children]
         if parent.end is not None:
             await asyncio.gather(*(handle.kill() for handle in handles))
             raise endings.over(parent.id, parent.end.reason, parent.end.message, parent.end.merged_into)
-        origin, early = self._origin(parent), deque[tuple[SandboxIdentity, BegunNotebook]]()
-        if begun is not None and begun.origin.is_where(origin):  # else a client of the kernel's own ran something
-            origin, early = begun.origin, begun.notebooks
+        turn_id, cells = self._notebooks.position(parent.id)
+        first = parent.origin.first if parent.origin else parent.id
+        origin = Origin(parent.id, first, turn_id, cells, self._clock())
         children, failures = [], list(fork.failures)
         for handle in handles:
-            identity, notebook = early.popleft() if early else (self._identify(parent, origin), None)
             try:
-                children.append(await self._manager.adopt(parent, handle, identity, notebook))
+                children.append(await self._manager.adopt(parent, handle, origin))
             except PodflareError as error:
                 failures.append(error.message)
             except Exception:

@@ -1,5 +1,4 @@
-"""Who a sandbox is, and where it comes from: its parent, and the moment in which it left it. What the notebooks know of
-branches.
+"""Where a branch comes from: its parent, and the moment in which it left it. What the notebooks know of branches.
 
 ``branches`` makes both; ``sandbox`` carries its own origin, the book and the transcript keep it.
 """
@@ -8,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
-
-from .execution import ExecutionObserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +22,9 @@ class Origin:
     cells: int
     at: datetime
 
-    def is_where(self, other: "Origin") -> bool:
-        """Whether both have the same turns and cells before them."""
-        return (self.parent_id, self.turn_id, self.cells) == (other.parent_id, other.turn_id, other.cells)
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxIdentity:
-    """What does not change about a sandbox. ``origin``: where it was forked, if it was."""
-
-    id: str
-    tenant_id: str
-    template: str
-    created_at: datetime
-    origin: Origin | None = None
-
-
-class BegunNotebook(Protocol):
-    """A branch's notebook that is not there yet. One of the two is called, once."""
-
-    def finish(self) -> ExecutionObserver:
-        """Make it the notebook, with all that its parent has by now. Raises NoCapacityError."""
-
-    def discard(self) -> None:
-        """There will be no branch."""
-
 
 class Notebooks(Protocol):
-    """The notebooks of live sandboxes, by id, as branching changes them."""
-
-    def begin(self, branch: SandboxIdentity) -> BegunNotebook:
-        """Begin a branch's own, which takes a while, before it is there. Raises NoCapacityError."""
+    """The notebooks of live sandboxes, by id, as branching changes them. A branch's own is made with the branch."""
 
     def position(self, sandbox_id: str) -> tuple[str | None, int]:
         """The last turn that has ended, and the number of cells."""

@@ -22,9 +22,9 @@ from .background import BackgroundWork
 from .creation import CreateSpec
 from .culler import Culler, Expiry, Lease
 from .execution import ExecutionObserver
-from .lineage import BegunNotebook, Origin, SandboxIdentity
+from .lineage import Origin
 from .quotas import Places
-from .sandbox import End, Sandbox, Surroundings
+from .sandbox import End, Sandbox, SandboxIdentity, Surroundings
 from .settings import SandboxSettings
 from .terminal_pump import TerminalPump
 from .terminal_ring import Allowance
@@ -49,7 +49,7 @@ class SandboxManager:
         self,
         kernels: KernelSource,
         records: SandboxRecords,
-        observer_for: Callable[[SandboxIdentity], ExecutionObserver],
+        observer_for: Callable[[Sandbox], ExecutionObserver],
         settings: SandboxSettings,
         clock: Callable[[], datetime] = _now,
         *,
@@ -88,22 +88,15 @@ class SandboxManager:
             handle = await self._kernels.acquire(
                 plan.template, limits=plan.limits, env=plan.env or None, egress=plan.egress
             )
-            return await self._open(self.identify(tenant_id, plan.template), handle, plan)
+            return await self._open(self._identity(tenant_id, plan.template), handle, plan)
         except BaseException:
             self.places.give_back(tenant_id)
             raise
 
-    def identify(self, tenant_id: str, template: str, origin: Origin | None = None) -> SandboxIdentity:
-        """Who a sandbox is that is to be."""
-        return SandboxIdentity(f"sbx_{self._new_id()}", tenant_id, template, self._clock(), origin)
-
-    async def adopt(
-        self, parent: Sandbox, handle: KernelHandle, identity: SandboxIdentity, notebook: BegunNotebook | None
-    ) -> Sandbox:
+    async def adopt(self, parent: Sandbox, handle: KernelHandle, origin: Origin) -> Sandbox:
         """Make a sandbox of a fork of the parent's kernel, with what is left of the parent's times.
 
-        A place has been taken for it, and its notebook perhaps begun. If it cannot be made, the kernel is ended and the
-        place is still taken.
+        A place has been taken for it. If it cannot be made, the kernel is ended and the place is still taken.
         """
         left = math.ceil((parent.expires_at - self._clock()).total_seconds())
         plan = creation.CreatePlan(
@@ -115,7 +108,7 @@ class SandboxManager:
             env={},
             checkpoints=parent.checkpoints.most,
         )
-        return await self._open(identity, handle, plan, notebook, parent.title)
+        return await self._open(self._identity(parent.tenant_id, parent.template, origin), handle, plan, parent.title)
 
     def get(self, tenant_id: str, sandbox_id: str) -> Sandbox:
         """Find a live sandbox of this tenant. Raises NotFoundError; GoneError, MergedError for one that has ended."""
@@ -201,10 +194,12 @@ class SandboxManager:
         if self._closed:
             raise NoCapacityError("The service is shutting down and takes no more sandboxes.")
 
+    def _identity(self, tenant_id: str, template: str, origin: Origin | None = None) -> SandboxIdentity:
+        return SandboxIdentity(f"sbx_{self._new_id()}", tenant_id, template, self._clock(), origin)
+
     async def _open(
-        self, identity: SandboxIdentity, handle: KernelHandle, plan: creation.CreatePlan,
-        notebook: BegunNotebook | None = None, title: str | None = None,
-    ) -> Sandbox:  # fmt: skip
+        self, identity: SandboxIdentity, handle: KernelHandle, plan: creation.CreatePlan, title: str | None = None
+    ) -> Sandbox:
         try:
             self._check_open()
             sandbox = Sandbox(
@@ -217,11 +212,9 @@ class SandboxManager:
                 checkpoints=plan.checkpoints,
             )
             sandbox.title = title
-            observer = self._observer_for(identity) if notebook is None else notebook.finish()
+            observer = self._observer_for(sandbox)
             self._records.add(_record(sandbox))
         except BaseException:
-            if notebook is not None:
-                notebook.discard()
             await handle.kill()
             raise
         sandbox.start(observer)

@@ -25,7 +25,7 @@ from .executor import Executor
 from .files import WorkspaceFiles
 from .guarded_observer import GuardedObserver
 from .kernel_keeper import KernelKeeper
-from .lineage import SandboxIdentity
+from .lineage import Origin
 from .network_log import NetworkLog
 from .ports import Ports
 from .settings import ExecutionSettings
@@ -40,6 +40,17 @@ class End:
     message: str
     at: datetime
     merged_into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxIdentity:
+    """What does not change about a sandbox. ``origin``: where it was forked, if it was."""
+
+    id: str
+    tenant_id: str
+    template: str
+    created_at: datetime
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

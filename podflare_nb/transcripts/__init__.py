@@ -28,8 +28,8 @@ This package imports neither nbformat nor nbconvert before they are needed.
 
 from .header import ForkedFrom, TranscriptHeader
 from .recorder import Recorder
-from .store import BegunFork, TranscriptStore
+from .store import TranscriptStore
 from .transcript import Transcript
 from .turns import Turn
 
-__all__ = ["BegunFork", "ForkedFrom", "Recorder", "Transcript", "TranscriptHeader", "TranscriptStore", "Turn"]
+__all__ = ["ForkedFrom", "Recorder", "Transcript", "TranscriptHeader", "TranscriptStore", "Turn"]

@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,33 +39,6 @@ _TURN = b'{"t":"turn",'
 def random_cell_id() -> str:
     """Make an id as nbformat wants it."""
     return secrets.token_hex(8)
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """A branch's, under a name that is swept at the next start. ``parents_end``: how far its parent had come."""
-
-    directory: Path
-    lineage: list[Ancestor]
-    parents_end: int
-
-
-@dataclass(slots=True)
-class BegunFork:
-    """A transcript that is to be: ``finish`` it or ``discard`` it, once."""
-
-    parent: Transcript
-    header: TranscriptHeader
-    files: Files
-    _settle: Callable[[BegunFork], Transcript]
-
-    def finish(self) -> Transcript:
-        """The transcript. What the parent recorded meanwhile is in it. Raises ConflictError, NoCapacityError."""
-        return self._settle(self)
-
-    def discard(self) -> None:
-        """Remove what was made."""
-        shutil.rmtree(self.files.directory, ignore_errors=True)
 
 
 class TranscriptStore:
@@ -132,24 +104,15 @@ class TranscriptStore:
         written when it has something of its own or is read. Raises ConflictError if there is one of this id
         already, NoCapacityError if the disk is full.
         """
-        return self.begin_fork(parent, header).finish()
-
-    def begin_fork(self, parent: Transcript, header: TranscriptHeader) -> BegunFork:
-        """The first part of ``fork``, which takes longest, when it is not sure yet that there will be a branch: its
-        ``finish`` is the rest. A server that is killed in between leaves nothing. Raises as ``fork``."""
         directory = self._directory(header.sandbox_id)
         if directory.exists():
             raise ConflictError(f"Sandbox {header.sandbox_id} has a transcript already.")
-        return BegunFork(parent, header, self._build_fork(parent, header), lambda fork: self._settle(fork, directory))
-
-    def _build_fork(self, parent: Transcript, header: TranscriptHeader) -> Files:
         building = self.root / f"{_BUILDING}{secrets.token_hex(8)}"
         try:
             building.mkdir(mode=0o700)
             if (fd := parent.journal.sync_job()) is not None:
                 self._worker.submit(sync, fd)
             parent.journal.release()  # its next record goes into a segment of its own, if this one is linked
-            end = parent.journal.end
             begin = share(parent.journal.directory, building)
             lineage = [*parent.lineage, Ancestor(header.sandbox_id, begin, parent.position()[1])]
             (building / BRANCH).write_text(json.dumps({"header": header.to_record(), "lineage": lineage}))
@@ -158,23 +121,13 @@ class TranscriptStore:
             journal.release()
             if not recorded:
                 raise OSError("see the log")  # noqa: TRY301  # as for any other write
+            building.rename(directory)
         except OSError as error:
             shutil.rmtree(building, ignore_errors=True)
             raise _no_room(error) from error
-        return Files(building, lineage, end)
-
-    def _settle(self, fork: BegunFork, directory: Path) -> Transcript:
-        if fork.parent.journal.end != fork.files.parents_end:  # the parent went on meanwhile
-            fork.discard()
-            fork.files = self._build_fork(fork.parent, fork.header)
-        try:
-            fork.files.directory.rename(directory)
-        except OSError as error:
-            fork.discard()
-            raise _no_room(error) from error
-        transcript = self._transcript(directory, fork.header, fork.files.lineage, live=True)
-        transcript.inherit(fork.parent)
-        self._live[fork.header.sandbox_id] = transcript
+        transcript = self._transcript(directory, header, lineage, live=True)
+        transcript.inherit(parent)
+        self._live[header.sandbox_id] = transcript
         return transcript
 
     def open(self, sandbox_id: str) -> Transcript:

@@ -1,7 +1,7 @@
 """Sandboxes on real kernels, without a supervisor."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +16,6 @@ from podflare_nb.provisioning.kernelspec import TemplateSpec
 from podflare_nb.sandboxes.branches import Branches
 from podflare_nb.sandboxes.creation import CreateSpec
 from podflare_nb.sandboxes.execution import ExecutionRequest, ExecutionResult
-from podflare_nb.sandboxes.lineage import SandboxIdentity
 from podflare_nb.sandboxes.manager import SandboxManager
 from podflare_nb.sandboxes.outputs import OutputLimits
 from podflare_nb.sandboxes.settings import ExecutionSettings, SandboxSettings
@@ -78,23 +77,14 @@ class Book:
 
 @dataclass
 class Notes:
-    """The ``Notebooks`` of branches; ``busy``: sandboxes in which a turn runs; ``under_way``: only begun."""
+    """The ``Notebooks`` of branches; ``busy``: sandboxes in which a turn runs."""
 
-    observer_for: Callable
-    changed: Callable[[], None]
-    cells: int = 3
-    under_way: list[str] = field(default_factory=list)
     merges: list[tuple] = field(default_factory=list)
     rewinds: list[tuple] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
 
-    def begin(self, branch):
-        self.under_way.append(branch.id)
-        self.changed()
-        return BegunNote(self, branch)
-
     def position(self, sandbox_id):
-        return f"turn of {sandbox_id}", self.cells
+        return f"turn of {sandbox_id}", 3
 
     def check_no_turn(self, sandbox_id):
         if sandbox_id in self.busy:
@@ -108,22 +98,6 @@ class Notes:
 
     async def nodes(self, *sandbox_ids):
         return [{"cells": [], "metadata": {"of": sandbox_id}} for sandbox_id in sandbox_ids]
-
-
-@dataclass
-class BegunNote:
-    """A notebook that is not there yet."""
-
-    notes: Notes
-    branch: SandboxIdentity
-
-    def finish(self):
-        self.discard()
-        return self.notes.observer_for(self.branch)
-
-    def discard(self):
-        if self.branch.id in self.notes.under_way:
-            self.notes.under_way.remove(self.branch.id)
 
 
 @dataclass
@@ -203,7 +177,7 @@ async def make_house(spares) -> AsyncIterator:
             kernels.changes.note()
 
         manager = SandboxManager(kernels, book, observer_for, settings, on_end=on_end, **more)
-        notes, admitted = Notes(observer_for, kernels.changes.note), Admitted()
+        notes, admitted = Notes(), Admitted()
         branches = Branches(
             manager=manager, records=book, notebooks=notes, settings=settings, admit=admitted, clock=now
         )

@@ -75,46 +75,6 @@ async def test_what_was_queued_before_runs_before_and_what_comes_after_waits(hou
     assert (await run(sandbox, "print(x)")).text == "after\n"
 
 
-async def test_notebooks_are_begun_while_the_kernel_is_forked(house, sandbox):
-    house.kernels.forking = asyncio.Event()
-    forking = asyncio.create_task(fork(house, sandbox, 3))
-    await house.kernels.changes.until(lambda: len(house.notes.under_way) == 3)
-    house.kernels.fail = 1
-    begun = list(house.notes.under_way)
-    house.kernels.forking.set()
-    outcome = await forking
-    assert [child.id for child in outcome.children] == begun[:2]
-    assert house.notes.under_way == []
-
-
-async def test_what_was_begun_for_a_fork_that_is_refused_is_discarded(house, sandbox):
-    house.kernels.warnings = ["The thread 'worker' did not come along."]
-    with pytest.raises(ConflictError):
-        await fork(house, sandbox, 2, strict=True)
-    assert house.notes.under_way == []
-    assert list(house.observed) == [sandbox.id]
-
-
-async def test_a_cell_that_a_client_of_the_kernels_own_ran_meanwhile_is_before_the_fork(house, sandbox):
-    house.kernels.forking = asyncio.Event()
-    forking = asyncio.create_task(fork(house, sandbox))
-    await house.kernels.changes.until(lambda: len(house.notes.under_way) == 1)
-    begun = house.notes.under_way[0]
-    house.notes.cells += 1
-    house.kernels.forking.set()
-    (child,) = (await forking).children
-    assert (child.origin.cells, child.id == begun, house.notes.under_way) == (4, False, [])
-
-
-async def test_a_notebook_that_cannot_be_begun_early_is_tried_with_its_branch(house, sandbox, monkeypatch, caplog):
-    def begin(_):
-        raise NoCapacityError("The disk is full.")
-
-    monkeypatch.setattr(house.notes, "begin", begin)
-    assert len((await fork(house, sandbox, 2)).children) == 2
-    assert "could not be begun" in caplog.text
-
-
 async def test_code_that_runs_too_long_refuses_the_fork_and_goes_on(house, sandbox):
     running = await sandbox.execute(ExecutionRequest(SLEEP))
     await first_output(running)
@@ -162,7 +122,7 @@ async def test_a_child_without_a_notebook_is_a_failure_and_its_kernel_ended(hous
             raise NoCapacityError("The disk is full.")
         return full(made)
 
-    house.manager._observer_for = house.notes.observer_for = observer_for
+    house.manager._observer_for = observer_for
     outcome = await fork(house, sandbox, 2)
     assert (len(outcome.children), outcome.failures) == (1, ["The disk is full."])
     assert house.kernels.handles[-1].exited.done()

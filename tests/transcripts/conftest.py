@@ -135,14 +135,9 @@ class Family:
         self.says = Happenings
 
     def fork(self, parent, sandbox_id):
-        return self.store.fork(parent, self._header(parent, sandbox_id))
-
-    def begin_fork(self, parent, sandbox_id):
-        return self.store.begin_fork(parent, self._header(parent, sandbox_id))
-
-    def _header(self, parent, sandbox_id):
         turn_id, cells = parent.position()
-        return header(sandbox_id, forked_from=ForkedFrom(parent.header.sandbox_id, turn_id, cells, NOON.timestamp()))
+        origin = ForkedFrom(parent.header.sandbox_id, turn_id, cells, NOON.timestamp())
+        return self.store.fork(parent, header(sandbox_id, forked_from=origin))
 
     async def read(self, transcript):
         return valid(await transcript.notebook())

@@ -39,38 +39,6 @@ async def after_a_kill(store, *transcripts):
         return [await later.open(transcript.header.sandbox_id).notebook() for transcript in transcripts]
 
 
-async def test_what_the_parent_recorded_since_a_branch_was_begun_is_in_it(family):
-    family.sandbox.run("x = 1", out("1\n"))
-    begun = family.begin_fork(family.parent, "sbx_child")
-    with pytest.raises(NotFoundError):
-        family.store.open("sbx_child")
-    family.sandbox.run("y = 2")
-    child = begun.finish()
-    family.says(child).run("z = 3")
-    assert sources(await family.read(child)) == ["x = 1", "y = 2", "z = 3"]
-    assert list(family.store.root.glob(".building-*")) == []
-    (notebook,) = await after_a_kill(family.store, child)
-    assert sources(notebook) == ["x = 1", "y = 2", "z = 3"]
-
-
-async def test_of_a_branch_that_was_begun_and_discarded_nothing_is_left(family):
-    family.sandbox.run("x = 1")
-    before = sorted(family.store.root.rglob("*"))
-    family.begin_fork(family.parent, "sbx_child").discard()
-    assert sorted(family.store.root.rglob("*")) == before
-    family.sandbox.run("y = 2")
-    assert sources(await family.read(family.parent)) == ["x = 1", "y = 2"]
-
-
-async def test_a_branch_that_a_killed_server_had_only_begun_is_swept(family):
-    family.sandbox.run("x = 1")
-    family.begin_fork(family.parent, "sbx_child")
-    assert list(family.store.root.glob(".building-*"))
-    async with TranscriptStore(family.store.root):
-        pass  # as below
-    assert [entry.name for entry in family.store.root.iterdir()] == [PARENT]
-
-
 async def test_a_branch_has_the_cells_so_far_and_says_where_it_comes_from(family):
     turn(family.sandbox, "t1", "x = 1", out("1\n"))
     child = family.fork(family.parent, "sbx_child")
