@@ -113,6 +113,9 @@ class _LiveFork:
     async def run(self) -> Outcome:
         """Do it."""
         others = self._others()
+        if not self._wish.asleep:
+            # Linux makes the first process that is moved after a while wait; so that none of the children does:
+            _unobserved(asyncio.to_thread(self._branch.group.cgroup.attach, self._pid))
         try:
             self._order()
             self._prepare()
@@ -163,9 +166,6 @@ class _LiveFork:
             kernel = SupervisedKernel(self._parent.template, branch, self._new_sockets())
             kernel.env = self._parent.env
             self._children[branch.as_new()] = kernel
-        if not self._wish.asleep:
-            # Linux makes the first process that is moved after a while wait; so that none of the children does:
-            _unobserved(asyncio.to_thread(self._branch.group.cgroup.attach, self._pid))
 
     async def _paused(self, others: set[int]) -> None:
         seconds = self._wish.wait_seconds + ANSWER_SECONDS
