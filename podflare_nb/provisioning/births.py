@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ConflictError, NoCapacityError, NotFoundError, PodflareError
 from . import datagrams
 from .branches import Branch
+from .jail.cgroups import Cgroup
 from .jail.enter import OOM_SCORE_ADJUSTMENT
 from .jail.plan import WORKSPACE, Stack
 from .jails import Jail
@@ -85,8 +86,7 @@ class Birth:
         assert kernel.branch is not None  # noqa: S101 - only a jail's kernels are forked
         try:
             process = await self._slept()
-            # In a thread: the first process that is moved after a while waits for Linux, some ten milliseconds.
-            await asyncio.to_thread(kernel.branch.group.cgroup.attach, process.pid)
+            await self._join(kernel.branch.group.cgroup, process.pid)
             process.sacrifice(OOM_SCORE_ADJUSTMENT)
             kernel.branch.settle(*await self._made())
             _check_workspace(kernel.branch)
@@ -97,6 +97,18 @@ class Birth:
             raise NotFoundError(GONE) from None
         warnings = answer.body.get("warnings")
         return warnings if isinstance(warnings, list) else []
+
+    async def _join(self, cgroup: Cgroup, pid: int) -> None:
+        """Have it move itself, which waits for nobody. It may do as it likes, so it is looked at whether it has."""
+        fds = cgroup.open_to_join()
+        try:
+            self._orders.send({"op": "join"}, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        (await self._orders.hear({"joined"}, ASLEEP_SECONDS)).close_fds()
+        if not cgroup.has(pid):
+            await asyncio.to_thread(cgroup.attach, pid)  # it waits for Linux, some ten milliseconds
 
     async def lie_down(self, kernel: SleepingKernel) -> list[object]:
         """Let it sleep on as that checkpoint. Raises PodflareError."""

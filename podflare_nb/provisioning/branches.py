@@ -51,12 +51,12 @@ class Branch:
 
     def as_new(self) -> NewBranch:
         """For the order to compose it."""
-        return NewBranch(self.name, self.group.cgroup.procs_files)
+        return NewBranch(self.name, self.group.cgroup.join_files)
 
     def entry_plan(self) -> EntryPlan:
         """How a template's child enters it."""
         without = self.jail.without
-        return EntryPlan(() if "cgroup" in without else self.group.cgroup.procs_files, without=without)
+        return EntryPlan(() if "cgroup" in without else self.group.cgroup.join_files, without=without)
 
     def entry_fds(self) -> list[int]:
         """What ``jail.enter`` needs beside it."""

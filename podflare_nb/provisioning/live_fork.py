@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError, PodflareError
 from .births import Birth
@@ -113,9 +112,6 @@ class _LiveFork:
     async def run(self) -> Outcome:
         """Do it."""
         others = self._others()
-        if not self._wish.asleep:
-            # Linux makes the first process that is moved after a while wait; so that none of the children does:
-            _unobserved(asyncio.to_thread(self._branch.group.cgroup.attach, self._pid))
         try:
             self._order()
             self._prepare()
@@ -145,7 +141,7 @@ class _LiveFork:
         wish = self._wish
         theirs = [birth.theirs.fileno() for birth in self._births]
         self._number = self._orders.give(
-            "fork", theirs, n=wish.n, wait_seconds=wish.wait_seconds, strict=wish.strict, asleep=wish.asleep
+            "fork", theirs, n=wish.n, wait_seconds=wish.wait_seconds, strict=wish.strict
         )  # fmt: skip
         for birth in self._births:
             birth.theirs.close()
@@ -156,7 +152,7 @@ class _LiveFork:
         for _ in range(self._wish.n):
             name = jail.files.new_name()
             if self._wish.asleep:
-                new = NewBranch(name, self._branch.group.cgroup.procs_files)
+                new = NewBranch(name, self._branch.group.cgroup.join_files)
                 self._children[new] = SleepingKernel(self._parent, self._branch, name)
                 continue
             try:
@@ -297,12 +293,6 @@ def _of_all(failures: Iterable[object]) -> PodflareError:
     if state is not None:
         return ConflictError(state.message)
     return NoCapacityError(known[0].message if known else "No branch could be made.")
-
-
-def _unobserved(work: Any) -> None:
-    """Begin something whose outcome is nobody's concern."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _indices(told: object, n: int) -> list[int]:

@@ -84,7 +84,7 @@ async def fork(parent: Branch, n=1, *, copied=False, asleep=False):
     """Fork the files of a branch, as ``live_fork`` does; the children. Raises what the first of them is told."""
     jail = parent.jail
     if asleep:
-        orders = {NewBranch(jail.files.new_name(), parent.group.cgroup.procs_files): Child() for _ in range(n)}
+        orders = {NewBranch(jail.files.new_name(), parent.group.cgroup.join_files): Child() for _ in range(n)}
     else:
         branches = [Branch(jail, jail.files.new_name(), parent.limits) for _ in range(n)]
         orders = {branch.as_new(): Child() for branch in branches}

@@ -28,7 +28,7 @@ Tell = Callable[[dict[str, Any], Sequence[int]], None]
 @dataclass(frozen=True, slots=True)
 class NewBranch:
     """A branch that is to be. ``cgroup_procs``: the group that what it holds in memory is counted to, as files of the
-    host."""
+    host that who joins it writes ``0`` to."""
 
     name: str
     cgroup_procs: tuple[str, ...] = ()

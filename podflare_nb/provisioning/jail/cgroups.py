@@ -21,7 +21,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..handle import Usage
@@ -71,7 +71,12 @@ class Cgroup:
         self._places = places
         self._oom_kills = 0
         self.procs_files = tuple(f"{directory}/cgroup.procs" for _, directory in places)
-        """Files to write a pid to, or ``0`` for the writer itself, to put it into the group."""
+        """Files to write a pid to, to put its process into the group."""
+        self.join_files = tuple(
+            f"{directory}/{'tasks' if hierarchy.version == 1 else 'cgroup.procs'}" for hierarchy, directory in places
+        )
+        """Files to which a process of one thread writes ``0`` to put itself into the group. Who moves others has Linux
+        wait for every processor first, some ten milliseconds; a thread of version 1 that moves itself does not."""
 
     def __repr__(self) -> str:
         return f"<Cgroup {self.name} {'present' if self._present() else 'removed'}>"
@@ -80,6 +85,21 @@ class Cgroup:
         """Move a process into the group; what it forks from now on is born there."""
         for path in self.procs_files:
             _write(path, str(pid))
+
+    def open_to_join(self) -> list[int]:
+        """``join_files``, opened: for a process that cannot open them. Raises OSError."""
+        with ExitStack() as opened:
+            fds = []
+            for path in self.join_files:
+                fds.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+                opened.callback(os.close, fds[-1])
+            opened.pop_all()
+        return fds
+
+    def has(self, pid: int) -> bool:
+        """Whether the process is in it, in every hierarchy (cgroups(7), /proc/pid/cgroup); no two have one name."""
+        entries = (_read(f"/proc/{pid}/cgroup") or "").splitlines()
+        return sum(each.endswith(f"/{self.name}") for each in entries) == len(self._places)
 
     def update(self, limits: Limits) -> None:
         """Set its limits. Raises OSError (EBUSY) for less memory than is in use and cannot be let go."""

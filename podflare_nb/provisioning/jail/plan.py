@@ -91,7 +91,7 @@ class JailPlan:
 
 @dataclass(frozen=True, slots=True)
 class EntryPlan:
-    """How a kernel forked from a template enters; sent as JSON. ``cgroup_procs``: files to write a pid to."""
+    """How a kernel forked from a template enters; sent as JSON. ``cgroup_procs``: files to write ``0`` to."""
 
     cgroup_procs: tuple[str, ...]
     nofile: int = 8192

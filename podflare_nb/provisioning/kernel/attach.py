@@ -101,7 +101,7 @@ class Life:
 
 def _sleep(app: TemplateApp, sleeper: Sleeper) -> Life:
     """Sleep until told to serve; then be a kernel again."""
-    sleeper, order = sleep(sleeper)
+    sleeper, order = sleep(sleeper, lambda: reseed_users(app.kernel.shell))
     try:
         return _wake(app, sleeper, order)
     except datagrams.PeerClosedError:
@@ -119,7 +119,7 @@ def _wake(app: TemplateApp, sleeper: Sleeper, order: datagrams.Datagram) -> Life
     troubles = sleeper.inventory.enter(root)
     sleeper.inventory.held.close()
     remembered = forget_processes()
-    repeating = reseed_users(app.kernel.shell) if sleeper.prepared is None else sleeper.prepared
+    repeating = reseed_users(app.kernel.shell) if sleeper.told is None else sleeper.told
     loop = _fresh_loop()
     told = [each.as_json() for each in troubles]
     told += _warnings("processes", remembered) + _warnings("random", repeating)

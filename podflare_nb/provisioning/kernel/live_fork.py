@@ -25,7 +25,6 @@ from .entanglements import Entanglement
 from .inventory import Inventory, take
 from .ipykernel_seam import TemplateApp
 from .orders import Orders
-from .reseed import reseed_users
 from .service import room_for_a_thread
 from .sleeping import Birth, Habits, Sleeper, be_born, bear, calm_down, set_blocked
 from .transport import Transport
@@ -109,8 +108,6 @@ class LiveFork:
             foreign.append(self.orders.ctl.detach())
             child = Sleeper(socket.socket(fileno=ctl), inventory, habits)
             be_born(child, foreign, birth, self.app.abandon)
-            if not self.order.body.get("asleep"):  # it will be woken, when its files are there: time to use
-                child.prepared = reseed_users(self.app.kernel.shell)
             return child
 
         def meanwhile() -> None:

@@ -29,19 +29,19 @@ FAILED = 70
 """Exit status of a child that could not be born (EX_SOFTWARE)."""
 BIRTH_SECONDS = 20.0
 # The user may put something else in their places.
-_exit, _close = os._exit, os.close
+_exit, _close, _write = os._exit, os.close, os.write
 _collects, _collect, _collect_not = gc.isenabled, gc.enable, gc.disable
 
 
 @dataclass
 class Sleeper:
     """``was``: what its parent's signals and garbage collection were like, to be so again when it wakes.
-    ``prepared``: what it has to tell of its random generators, if it has reseeded them."""
+    ``told``: of what it did when it heard that it is going to wake; None: it has not."""
 
     ctl: socket.socket
     inventory: Inventory
     was: Habits
-    prepared: list[str] | None = None
+    told: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,11 @@ def bear(ctls: Sequence[int], become: Callable[[int, Birth], Sleeper], meanwhile
     return children
 
 
-def sleep(sleeper: Sleeper) -> tuple[Sleeper, datagrams.Datagram]:
-    """Obey until somebody says "serve": who that was said to (a child comes out of here, too), and the order."""
+def sleep(sleeper: Sleeper, prepare: Callable[[], list[str]]) -> tuple[Sleeper, datagrams.Datagram]:
+    """Obey until somebody says "serve": who that was said to (a child comes out of here, too), and the order.
+
+    ``prepare``: what can be done when "join" says that it is going to wake, while its files are made.
+    """
     while True:
         try:
             order = datagrams.receive(sleeper.ctl)
@@ -173,6 +176,10 @@ def sleep(sleeper: Sleeper) -> tuple[Sleeper, datagrams.Datagram]:
                 return sleeper, order
             if operation == "fork" and order.fds:
                 sleeper = _fork(sleeper, order)
+            elif operation == "join":
+                _join(order.fds)
+                datagrams.send(sleeper.ctl, {"event": "joined"})
+                sleeper.told = prepare()
             else:
                 refusal = f"a sleeping kernel does not know the order {operation!r}"
                 answer = {"event": "refused", "id": order.body.get("id"), "code": "unknown", "error": refusal}
@@ -182,6 +189,13 @@ def sleep(sleeper: Sleeper) -> tuple[Sleeper, datagrams.Datagram]:
             _exit(0)
         except ValueError:
             continue  # not a message: refused where it was read
+
+
+def _join(groups: Sequence[int]) -> None:
+    """Move into the control groups that these files are of. That of one that could not be is seen by the supervisor."""
+    for fd in groups:
+        with contextlib.suppress(OSError):
+            _write(fd, b"0")
 
 
 def _fork(sleeper: Sleeper, order: datagrams.Datagram) -> Sleeper:

@@ -18,6 +18,7 @@ from podflare_nb.provisioning.limits import Limits
 
 SMALL = Limits(memory_mib=64, cpus=0.5, pids=20)
 SECONDS = 60
+NOBODY = 65_534
 
 
 def places_with_groups():
@@ -39,7 +40,7 @@ def tree():
         pytest.skip(f"this machine offers no control groups: {tree.missing}")
     yield tree
     assert tree.remove()
-    assert {path for path in places_with_groups() - before if "test" in path} == set()
+    assert {path for path in places_with_groups() - before if tree.name in path} == set()
 
 
 @pytest.fixture
@@ -166,6 +167,33 @@ def test_kill_spares_the_one_it_is_told_to_and_the_group_may_fork_again(tree, pr
     assert read_limit(group, "pids", "pids.max") == "20"
     group.kill()
     ended(pids[0])
+    assert group.remove()
+
+
+def test_a_process_moves_itself_by_files_that_were_opened_for_it(tree, processes):
+    group = tree.create("joined", SMALL)
+    fds = group.open_to_join()
+
+    reading, writing = os.pipe()
+
+    def join():
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        for fd in fds:
+            os.write(fd, b"0")
+        os.write(writing, b"x")
+        signal.pause()
+
+    pid, go = processes(join)
+    assert not group.has(pid)
+    go()
+    assert os.read(reading, 1) == b"x"
+    assert group.has(pid)
+    assert group.pids() == {pid}
+    for fd in (*fds, reading, writing):
+        os.close(fd)
+    group.kill()
+    ended(pid)
+    assert not group.has(pid)
     assert group.remove()
 
 
