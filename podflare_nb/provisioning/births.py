@@ -30,11 +30,12 @@ NO_WORKSPACE = f"The directory {WORKSPACE} is not there any more: make it again,
 
 class Birth:
     """A child that is to be. ``theirs``: its end of its control socket, for whoever forks it; ``asleep`` resolves when
-    it sleeps."""
+    it sleeps. ``of_many``: it has siblings, and Linux is ready to move processes."""
 
-    def __init__(self, jail: Jail) -> None:
+    def __init__(self, jail: Jail, *, of_many: bool = False) -> None:
         ours, self.theirs = datagrams.pair()
         self._jail = jail
+        self._of_many = of_many
         self._orders = Orders(ours)
         self._files: asyncio.Future[tuple[Stack, int]] = asyncio.get_running_loop().create_future()
         self._taken = False
@@ -99,7 +100,13 @@ class Birth:
         return warnings if isinstance(warnings, list) else []
 
     async def _join(self, cgroup: Cgroup, pid: int) -> None:
-        """Have it move itself, which waits for nobody. It may do as it likes, so it is looked at whether it has."""
+        """Have it move itself, which waits for nobody. It may do as it likes, so it is looked at whether it has.
+
+        With siblings the processors are what there is too little of: a message to and fro takes more than to move it.
+        """
+        if self._of_many:
+            await asyncio.to_thread(cgroup.attach, pid)
+            return
         fds = cgroup.open_to_join()
         try:
             self._orders.send({"op": "join"}, fds)
