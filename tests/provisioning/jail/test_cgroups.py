@@ -21,26 +21,28 @@ SECONDS = 60
 NOBODY = 65_534
 
 
-def places_with_groups():
-    """Every group of any of our trees, in any hierarchy."""
-    found = set()
-    for hierarchy in cgroup_mounts.find():
-        found |= {str(path) for path in hierarchy.root.rglob(f"{cgroups.PREFIX}*") if path.is_dir()}
-    return found
+def places_with_groups(name):
+    """Every group whose name begins so, in any hierarchy. Others' come and go meanwhile: os.walk passes over them."""
+    return {
+        f"{top}/{each}"
+        for hierarchy in cgroup_mounts.find()
+        for top, below, _ in os.walk(hierarchy.root)
+        for each in below
+        if each.startswith(name)
+    }
 
 
 @pytest.fixture
 def tree():
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    before = places_with_groups()
     tree = CgroupTree.open("test")
     if tree.missing:
         tree.remove()
         pytest.skip(f"this machine offers no control groups: {tree.missing}")
     yield tree
     assert tree.remove()
-    assert {path for path in places_with_groups() - before if tree.name in path} == set()
+    assert places_with_groups(tree.name) == set()
 
 
 @pytest.fixture
@@ -255,7 +257,7 @@ def test_a_group_that_cannot_be_limited_is_not_left_behind(tree, monkeypatch):
     monkeypatch.setattr(cgroups.Cgroup, "update", fail)
     with pytest.raises(OSError, match="no"):
         tree.create("half", SMALL)
-    assert not [path for path in places_with_groups() if path.endswith(".half")]
+    assert places_with_groups(f"{tree.name}.half") == set()
 
 
 def test_sweep_ends_the_tree_of_a_supervisor_that_died_and_leaves_a_live_one(tree, in_child):
@@ -279,7 +281,7 @@ os._exit(0)
     assert name in CgroupTree.sweep()
     assert select.select([pidfd], [], [], SECONDS)[0]
     os.close(pidfd)
-    assert not [path for path in places_with_groups() if name in path]
+    assert places_with_groups(name) == set()
     assert alive.usage().pids == 0
     assert alive.remove()
 
