@@ -66,15 +66,17 @@ def _fill_and_map(libc: ctypes.CDLL, file: mmap.mmap, fd: int, mappings: list[Ma
     chain = _Chain(libc)
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     offset = 0
-    for start, end, protection in mappings:
-        length = end - start
-        chain.run(
-            (libc.memcpy, (ctypes.addressof(first) + offset, start, length)),
-            (libc.mmap, (start, length, protection, mmap.MAP_PRIVATE | MAP_FIXED, fd, offset)),
-        )
-        offset += length
-    signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-    del first  # by which the file is held
+    try:
+        for start, end, protection in mappings:
+            length = end - start
+            chain.run(
+                (libc.memcpy, (ctypes.addressof(first) + offset, start, length)),
+                (libc.mmap, (start, length, protection, mmap.MAP_PRIVATE | MAP_FIXED, fd, offset)),
+            )
+            offset += length
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        del first  # by which the file is held
 
 
 Call = tuple[object, tuple[int, ...]]

@@ -39,5 +39,7 @@ def segments(path: Path, base: int) -> list[Segment]:
         table = file.read(size * count)
     headers = [PROGRAM_HEADER.unpack_from(table, place * size) for place in range(count)]
     loaded = [(flags, address, length) for kind, flags, _, address, _, _, length, _ in headers if kind == PT_LOAD]
+    if not loaded:
+        return []
     first = min(address for _, address, _ in loaded) // PAGE * PAGE
     return [Segment(base - first + at, base - first + at + length) for flags, at, length in loaded if flags & PF_W]

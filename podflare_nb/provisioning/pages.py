@@ -35,6 +35,8 @@ ARENA = 1 << 20
 """What Python takes at a time."""
 GATHERED = 128 << 20
 """As much as the data science template needs, and some more; what is not used is given back."""
+MAPS_BYTES = 4 << 20
+"""More than the list of a process' mappings has; were it longer, its end would not count."""
 MOST = 64 << 20
 """Bytes that are taken up in blocks of one size, at most."""
 PAGE = mmap.PAGESIZE
@@ -57,16 +59,18 @@ class Gathered:
     """A context manager: has Python take its memory in one piece, in which all that is made meanwhile lies.
 
     It takes an arena when it needs one, and whatever else needs memory meanwhile lies between. Arenas are used from the
-    last to the first, so that what is left over is in one piece, too. ``start`` and ``end``: where the piece lies.
+    last to the first, so that what is left over is in one piece, too. ``ranges``: what of the piece is Python's in the
+    end; in the rest of it anything may lie afterwards.
     """
 
-    start = end = 0
+    def __init__(self) -> None:
+        self.ranges: Ranges = []
 
     def __enter__(self) -> Self:
         blocks: list[object] = [None] * (GATHERED // PYTHONS[0])  # at once: a list that grows lies between, too
         for place in range(len(blocks)):
             blocks[place] = _object(PYTHONS[0])
-        self.start, self.end = min(map(id, blocks)), max(map(id, blocks)) + PYTHONS[0]
+        self._start, self._end = min(map(id, blocks)), max(map(id, blocks)) + PYTHONS[0]
         self._kept = blocks[:: ARENA // PYTHONS[0] // 2]  # in each arena one or two, by which it stays
         blocks.clear()
         return self
@@ -76,7 +80,16 @@ class Gathered:
 
     def end_here(self) -> None:
         """What is made from now on may lie anywhere; what of the piece is not in use is given back. Idempotent."""
+        if not self._kept:
+            return
+        buffer, read = memoryview(bytearray(MAPS_BYTES)), 0  # beforehand: else it could lie in what is given back
         self._kept.clear()
+        with Path("/proc/self/maps").open("rb", buffering=0) as maps:
+            while got := maps.readinto(buffer[read:]):
+                read += got
+        lines, _, _ = bytes(buffer[:read]).rpartition(b"\n")
+        there = [_range(line) for line in lines.decode(errors="replace").splitlines()]
+        self.ranges = [each for memory in there for each in _common(memory, [(self._start, self._end)])]
 
 
 def lay_out(gathered: Gathered | None = None) -> None:
@@ -150,12 +163,14 @@ def _movable(gathered: Gathered) -> list[file_backed.Mapping]:
     """What can be moved: of the C library's heap, Python's arenas and libraries' data no part is ever taken for empty
     when it was given back, and none grows in place. Of other memory nothing is known."""
     memory = list(_memory())
-    known = [(gathered.start, gathered.end), *_library_data(memory)]
+    known = [*gathered.ranges, *_library_data(memory)]
     return [
         file_backed.Mapping(start, end, PROTECTIONS[each.permissions])
         for each in memory
         if each.permissions in PROTECTIONS and each.own and (each.name or each.resident * 2 > each.end - each.start)
-        for start, end in ([(each.start, each.end)] if each.name == "[heap]" else _common(each, known))
+        for start, end in (
+            [(each.start, each.end)] if each.name == "[heap]" else _common((each.start, each.end), known)
+        )
     ]
 
 
@@ -166,14 +181,15 @@ def _library_data(memory: list[_Memory]) -> Iterator[tuple[int, int]]:
                 yield from library_data.segments(Path(each.name), each.start)
 
 
-def _common(memory: _Memory, ranges: Ranges) -> Ranges:
+def _common(memory: tuple[int, int], ranges: Ranges) -> Ranges:
     """What is in both, in whole pages, in order."""
-    both = ((max(memory.start, start // PAGE * PAGE), min(memory.end, -(-end // PAGE) * PAGE)) for start, end in ranges)
+    both = ((max(memory[0], start // PAGE * PAGE), min(memory[1], -(-end // PAGE) * PAGE)) for start, end in ranges)
     return sorted((start, end) for start, end in both if start < end)
 
 
 def _memory() -> Iterator[_Memory]:
-    for start, end, permissions, offset, name, *kib in SMAPS.findall(Path("/proc/self/smaps").read_text()):
+    text = Path("/proc/self/smaps").read_text(errors="replace")
+    for start, end, permissions, offset, name, *kib in SMAPS.findall(text):
         resident, own = (int(each) * 1024 for each in kib)
         yield _Memory(int(start, 16), int(end, 16), permissions, int(offset, 16), name, resident, own)
 

@@ -167,3 +167,22 @@ try:
 except PermissionError as error:
     print(json.dumps(errno.errorcode[error.errno]))
 """)
+
+
+def test_what_lies_where_python_has_given_memory_back_is_not_moved():
+    """It may be anybody's, who may have it grow: the file's next pages would be in it."""
+    lies_there, is_moved = run("""
+import mmap
+gathered.end_here()
+start, end = gathered._start, gathered._end
+taken = [mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) for _ in range(100)]
+addresses = [ctypes.addressof(ctypes.c_char.from_buffer(each)) for each in taken]
+for each in taken:
+    each[:] = bytes(1 << 20)
+inside = [each for each in addresses if start <= each < end]
+pages.lay_out(gathered)
+ranges = [[int(bound, 16) for bound in line[0].split("-")] for line in moved()]
+print(json.dumps([len(inside), sum(low <= each < high for low, high in ranges for each in inside)]))
+""")
+    assert lies_there > 0
+    assert is_moved == 0

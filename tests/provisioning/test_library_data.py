@@ -34,7 +34,9 @@ def test_so_does_one_that_is_zero_at_first_and_in_no_file():
     assert lies_in(ctypes.addressof(ctypes.c_void_p.in_dll(libc, "optarg")), segments)
 
 
-@pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF", b"\x7fELF\x01" + bytes(100)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no library", b"\x7fELF", b"\x7fELF\x01" + bytes(100), b"\x7fELF\x02" + bytes(100)]
+)
 def test_a_file_that_is_no_64_bit_library_has_none(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     assert library_data.segments(tmp_path / "file", 0) == []
