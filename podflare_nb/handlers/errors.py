@@ -11,6 +11,7 @@ from typing import Any
 
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from ..errors import ForbiddenError, UnauthenticatedError
 from .statuses import body_of, retry_after, status_of
@@ -43,8 +44,8 @@ class TellingHandler(APIHandler):
         return [name for name in self.SUPPORTED_METHODS if getattr(type(self), name.lower()) is not missing]
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        """Log only what is a fault of ours: every other error is told to whoever asked."""
-        if status_of(error) == 500:
+        """Log only what is a fault of ours: other errors are told to whoever asked, who may have gone away."""
+        if status_of(error) == 500 and not isinstance(error, StreamClosedError):
             super().log_exception(kind, error, trace)
 
     def check_xsrf_cookie(self) -> None:

@@ -94,11 +94,6 @@ class StreamingHandler(PodflareHandler):
         if not self._left and (stream is None or not stream.closed()):
             super().send_error(status_code, **kwargs)
 
-    def log_exception(self, kind: object, error: object, trace: object) -> None:
-        """Keep quiet about clients that went away."""
-        if not isinstance(error, StreamClosedError):
-            super().log_exception(kind, error, trace)
-
 
 def sentence_of(error: BaseException) -> tuple[str, str]:
     """Give code and sentence of an error that comes after the stream has begun, for its last event."""

@@ -4,7 +4,7 @@ import re
 
 from chat_page import ask, open_page, outputs, send
 from fake_service import KEY, FakeService
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from scripted_events import CUT, HOLD, code, says, stream
 
 WRITES_ON = re.compile(r"running")
@@ -55,6 +55,25 @@ def test_a_reload_in_mid_turn_shows_the_notebook_and_follows_the_turn(page: Page
     fake.release()
     expect(outputs(page)).to_have_text("first\nlast")
     expect(page.locator(".cell-code")).to_have_count(2)
+
+
+def test_a_message_sent_while_the_notebook_is_still_read_shows_its_turn(page: Page, fake: FakeService):
+    fake.scripts["quick"] = code("c1", "print(1)", stream("1\n"))
+    held: list[Route] = []
+    page.route("**/notebook", lambda route: held.append(route))  # noqa: PLW0108 - playwright takes no builtin
+    page.goto(f"{fake.url}#{fake.add().id}")
+    expect(page.locator(".title-detail")).to_contain_text("ready")
+
+    send(page, "quick")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.evaluate("fetch(document.baseURI)")  # were the message on its way already, its turn would be over after this
+    assert held
+    for route in held:
+        route.fulfill(json={"cells": []})  # as it was before the message
+    expect(page.get_by_text("Opening the notebook")).to_be_hidden()
+
+    expect(outputs(page)).to_have_text("1")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 
 def test_escape_stops_the_turn(page: Page, fake: FakeService):
@@ -205,3 +224,40 @@ def test_the_end_stays_in_view_unless_the_person_scrolled_away(page: Page, fake:
     expect(outputs(page).get_by_text("the end")).not_to_be_in_viewport()
     page.get_by_role("button", name="To the latest").click()
     expect(outputs(page).get_by_text("the end")).to_be_in_viewport()
+
+
+LISTS = re.compile(r"/v1/sandboxes\?")
+DRAWN = """async () => {
+  for (let frame = 0; frame < 10; frame += 1) await new Promise((next) => requestAnimationFrame(next));
+}"""
+LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+
+
+def test_a_list_that_was_asked_for_before_a_sandbox_was_made_does_not_take_it_away(page: Page, fake: FakeService):
+    fake.scripts["wait"] = code("c1", "f()", stream("first\n"), HOLD)
+    open_page(page, fake.url)
+    held: list[Route] = []
+    page.route(LISTS, lambda route: held.append(route), times=1)  # noqa: PLW0108 - playwright takes no builtin
+    with page.expect_request(LISTS):
+        page.evaluate(LOOK_AGAIN)
+    send(page, "wait")
+    expect(page.locator(".title-detail")).to_contain_text("running")
+    expect(outputs(page)).to_have_text("first")
+
+    held[0].fulfill(json={"sandboxes": [], "next_cursor": None})
+    page.evaluate(DRAWN)
+
+    assert page.get_by_role("heading", level=1).inner_text() == "wait"  # now: the next list would have it again
+
+
+def test_an_open_sandbox_that_the_list_does_not_reach_stays_what_it_is(page: Page, fake: FakeService):
+    old = fake.add()
+    page.route(LISTS, lambda route: route.fulfill(json={"sandboxes": [], "next_cursor": None}))
+    page.goto(f"{fake.url}#{old.id}")
+    expect(page.locator(".title-detail")).to_contain_text("ready")
+
+    with page.expect_response(re.compile(rf"/v1/sandboxes/{old.id}$")):
+        page.evaluate(LOOK_AGAIN)
+    page.evaluate(DRAWN)
+
+    assert "ready" in page.locator(".title-detail").inner_text()

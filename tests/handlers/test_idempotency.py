@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from ..conftest import LOG
 from .conftest import assert_refused, client_of, new_key
 
 BODY = {"template": "python-minimal"}
@@ -93,6 +94,7 @@ def test_a_sandbox_whose_client_went_away_is_there_for_the_retry(service, maker)
     again = maker.post("/v1/sandboxes", content=body, headers={"Idempotency-Key": "lost"})
     assert again.status_code == 200
     assert live(maker) == [again.json()["id"]]
+    assert "StreamClosedError" not in (service.data_dir / LOG).read_text(), "who goes away is no fault of ours"
 
 
 def test_a_fork_that_is_sent_again_makes_no_more_branches(maker):

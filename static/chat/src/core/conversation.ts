@@ -11,6 +11,15 @@ export interface SendOptions {
   approve?: "auto" | "ask";
 }
 
+// What the page hears of it.
+export interface ConversationEvents {
+  changed(): void;
+  failed(problem: ApiError): void;
+  started(): void; // the service has taken a message
+  branched(): void; // the agent forked, merged or closed branches
+  ran(): void; // a cell of code has ended
+}
+
 export type Wait = (milliseconds: number, signal: AbortSignal) => Promise<void>;
 
 const FIRST_RETRY = 400;
@@ -23,14 +32,12 @@ export class Conversation {
   lost = false; // the running turn's stream broke and is being taken up again
   problem: ApiError | null = null; // why the notebook could not be loaded
   private aborter = new AbortController();
+  private loaded: Promise<void> = Promise.resolve(); // after it, nothing is being read
   private skipWait: () => void = () => undefined;
 
   constructor(
     private readonly api: Api,
-    private readonly changed: () => void,
-    private readonly failed: (problem: ApiError) => void,
-    private readonly branched: () => void, // the agent forked, merged or closed branches
-    private readonly ran: () => void, // a cell of code has ended
+    private readonly heard: ConversationEvents,
     private readonly wait: Wait,
   ) {}
 
@@ -45,7 +52,7 @@ export class Conversation {
     this.problem = null;
     this.transcript.load({ cells: [] }, []);
     this.loading = sandboxId !== null;
-    this.changed();
+    this.heard.changed();
     if (sandboxId !== null) await this.reload();
   }
 
@@ -58,6 +65,14 @@ export class Conversation {
   // The recorded notebook again (cells may have come from JupyterLab or the API), then the running turn.
   async reload(): Promise<void> {
     const { signal } = this.aborter;
+    this.loaded = this.loaded.then(() => this.load(signal));
+    await this.loaded;
+    const running = this.transcript.running;
+    if (running && !signal.aborted) await this.report(this.follow(this.resume(running.id, -1), running.id, signal));
+  }
+
+  private async load(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     try {
       const [notebook, turns] = await Promise.all([
         this.api.json<Notebook>("GET", this.path("/notebook"), { signal }),
@@ -71,15 +86,15 @@ export class Conversation {
       this.problem = asApiError(reason);
     }
     this.loading = false;
-    this.changed();
-    const running = this.transcript.running;
-    if (running) await this.report(this.follow(this.resume(running.id, -1), running.id, signal));
+    this.heard.changed();
   }
 
   // Resolves when the turn has ended; throws where the service did not take the message.
   async send(message: string, options: SendOptions): Promise<void> {
     const { signal } = this.aborter;
     const json = { message, ...options };
+    await this.loaded; // a notebook read before the message would replace what the turn's events bring
+    if (signal.aborted) throw new ApiError(0, "not_sent", "Another notebook was opened before this message was sent.");
     try {
       await this.follow(this.api.events("POST", this.path("/chat"), { json, signal }), null, signal);
     } catch (reason) {
@@ -101,7 +116,7 @@ export class Conversation {
     const json = { tool_call_id: turn.approval.toolCallId, approved };
     await this.api.request("POST", this.path(`/chat/${turn.id}/approve`), { json });
     turn.approval = null;
-    this.changed();
+    this.heard.changed();
   }
 
   retryNow(): void {
@@ -145,18 +160,21 @@ export class Conversation {
       let arrived = 0;
       try {
         for await (const event of stream) {
-          if (event.type === "turn-start") turnId = String(event.data["turn_id"]);
+          if (event.type === "turn-start") {
+            turnId = String(event.data["turn_id"]);
+            this.heard.started();
+          }
           if (turnId === null || event.seq <= last) continue;
           last = event.seq;
           arrived += 1;
           this.lost = false;
           retry = FIRST_RETRY;
           this.transcript.apply(turnId, event);
-          this.changed();
+          this.heard.changed();
           gap ||= event.type === "notice" && event.data["code"] === "events_dropped";
           gap ||= event.type === "branch-merge" || event.type === "branch-close"; // what was kept is in the notebook
-          if (event.type.startsWith("branch-")) this.branched();
-          if (event.type === "cell-end") this.ran();
+          if (event.type.startsWith("branch-")) this.heard.branched();
+          if (event.type === "cell-end") this.heard.ran();
           if (event.type !== "turn-end") continue;
           if (gap) await this.endedMeanwhile(turnId, signal);
           return;
@@ -170,7 +188,7 @@ export class Conversation {
       if (signal.aborted) return;
       if (turnId === null) throw new ApiError(0, "unreachable", "The connection broke before the service took the message.");
       this.lost = arrived === 0;
-      this.changed();
+      this.heard.changed();
       await Promise.race([this.wait(retry, signal), new Promise<void>((go) => (this.skipWait = go))]);
       if (signal.aborted) return;
       retry = Math.min(retry * 2, LONGEST_RETRY);
@@ -184,7 +202,7 @@ export class Conversation {
     if (turns.find((turn) => turn.turn_id === turnId)?.status === "running") return false;
     this.transcript.load(await this.api.json<Notebook>("GET", this.path("/notebook"), { signal }), turns);
     this.lost = false;
-    this.changed();
+    this.heard.changed();
     return true;
   }
 
@@ -192,7 +210,7 @@ export class Conversation {
     try {
       await work;
     } catch (reason) {
-      this.failed(asApiError(reason));
+      this.heard.failed(asApiError(reason));
     }
   }
 }

@@ -14,6 +14,8 @@ export class SandboxList {
   sandboxes: SandboxInfo[] = [];
   private cursor: string | null = null;
   private pages = 1;
+  private asked = 0;
+  private beyond: string | null = null; // the one that is to be had even where the list does not reach
 
   constructor(
     private readonly api: Api,
@@ -28,7 +30,9 @@ export class SandboxList {
     return this.sandboxes.find((sandbox) => sandbox.id === id);
   }
 
+  // A later call, or a sandbox made meanwhile, makes an answer old: it is dropped.
   async refresh(): Promise<void> {
+    const asked = (this.asked += 1);
     const all: SandboxInfo[] = [];
     let cursor: string | null = null;
     for (let page = 0; page < this.pages; page += 1) {
@@ -38,6 +42,12 @@ export class SandboxList {
       cursor = answer.next_cursor;
       if (cursor === null) break;
     }
+    const { beyond } = this;
+    if (beyond !== null && !all.some((one) => one.id === beyond)) {
+      const found = await this.lookUp(beyond).catch(() => this.find(beyond));
+      if (found) all.push(found);
+    }
+    if (asked !== this.asked) return;
     this.cursor = cursor;
     this.sandboxes = all;
     this.changed();
@@ -48,18 +58,24 @@ export class SandboxList {
     await this.refresh();
   }
 
-  // A sandbox that the list does not hold (an old link): looked up by itself.
+  // Looked up by itself where the list does not hold it (an old link), now and whenever the list is read again.
   async get(id: string): Promise<SandboxInfo> {
+    this.beyond = id;
     const known = this.find(id);
     if (known) return known;
-    const sandbox = await this.api.json<SandboxInfo>("GET", `/sandboxes/${id}`);
+    const sandbox = await this.lookUp(id);
     if (!this.find(id)) this.sandboxes.push(sandbox);
     this.changed();
     return sandbox;
   }
 
+  private lookUp(id: string): Promise<SandboxInfo> {
+    return this.api.json<SandboxInfo>("GET", `/sandboxes/${id}`);
+  }
+
   async create(asked: { template?: string; checkpoints?: number; egress?: Egress | undefined } = {}): Promise<SandboxInfo> {
     const sandbox = await this.api.json<SandboxInfo>("POST", "/sandboxes", { json: asked });
+    this.asked += 1;
     if (!this.find(sandbox.id)) this.sandboxes.unshift(sandbox);
     this.changed();
     return sandbox;

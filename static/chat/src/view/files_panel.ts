@@ -18,6 +18,7 @@ export class FilesPanel {
   private readonly where = h("p", { class: "files-where" });
   private sandboxId: string | null = null;
   private folder = "";
+  private asked = 0;
 
   constructor(private readonly store: FileStore, private readonly actions: FilesActions) {
     this.element = h("aside", { class: "side-panel", id: "files-panel", "aria-label": "Files of the workspace", hidden: true },
@@ -34,9 +35,11 @@ export class FilesPanel {
     await this.refresh();
   }
 
+  // Only the last one asked for is drawn: answers may come in another order.
   async refresh(): Promise<void> {
     if (this.element.hidden) return;
     const { sandboxId, folder } = this;
+    const asked = (this.asked += 1);
     this.where.textContent = folder === "" ? "" : `/${folder}`;
     this.where.hidden = folder === "";
     if (sandboxId === null) {
@@ -45,9 +48,9 @@ export class FilesPanel {
     }
     try {
       const entries = await this.store.list(sandboxId, folder);
-      if (sandboxId === this.sandboxId && folder === this.folder) this.draw(entries);
+      if (asked === this.asked) this.draw(entries);
     } catch (reason) {
-      this.list.replaceChildren(note(reason instanceof ApiError ? reason.message : String(reason)));
+      if (asked === this.asked) this.list.replaceChildren(note(reason instanceof ApiError ? reason.message : String(reason)));
     }
   }
 

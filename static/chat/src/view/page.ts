@@ -51,7 +51,13 @@ export class Page {
   constructor(private readonly api: Api, private readonly keepKey: (key: string) => void) {
     this.store = new FileStore(api);
     this.list = new SandboxList(api, () => this.draw());
-    this.conversation = new Conversation(api, () => this.draw(), (problem) => this.fail(problem), () => void this.branching.look(), () => void this.previews.ports.follow(), waitFor);
+    this.conversation = new Conversation(api, {
+      changed: () => this.draw(),
+      failed: (problem) => this.fail(problem),
+      started: () => this.relist(), // to show it as running, under its title
+      branched: () => void this.branching.look(),
+      ran: () => void this.previews.ports.follow(),
+    }, waitFor);
     this.cells = new ConversationView({
       approve: (approved) => this.attempt(() => this.conversation.approve(approved)),
       retryNow: () => this.conversation.retryNow(),
@@ -171,9 +177,7 @@ export class Page {
     const model = this.composer.chosenModel;
     try {
       await this.sandboxThere();
-      const sent = this.conversation.send(message, { model, approve: this.composer.asks ? "ask" : "auto" });
-      this.relist(); // to show it as running
-      await sent;
+      await this.conversation.send(message, { model, approve: this.composer.asks ? "ask" : "auto" });
       this.announceEnd();
     } catch (reason) {
       this.composer.put(message);
