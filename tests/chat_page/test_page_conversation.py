@@ -181,6 +181,25 @@ def test_an_uploaded_file_lands_in_the_workspace_and_is_mentioned_to_the_agent(p
     assert sandbox.files == {"été 1.csv": b"a\n1\n"}
 
 
+def test_what_is_sent_while_a_sandbox_is_started_goes_to_that_one(page: Page, fake: FakeService):
+    open_page(page, fake.url)
+    held: list[Route] = []
+    page.route("**/v1/sandboxes", lambda route: held.append(route))  # noqa: PLW0108 - playwright takes no builtin
+    file = {"name": "rain.csv", "mimeType": "text/csv", "buffer": b"1"}
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.locator(".chip")).to_contain_text("rain.csv")
+    expect(page.get_by_text("Starting a sandbox")).to_be_visible()
+    send(page, "1 + 1")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+
+    for route in held:
+        route.continue_()
+
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    (sandbox,) = fake.sandboxes.values()
+    assert (sandbox.files, [turn.message for turn in sandbox.turns]) == ({"rain.csv": b"1"}, ["1 + 1"])
+
+
 def test_the_notebook_is_downloaded_under_its_title(page: Page, fake: FakeService):
     fake.scripts["sum it up"] = code("c1", "1 + 1")
     open_page(page, fake.url)

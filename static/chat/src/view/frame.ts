@@ -26,7 +26,7 @@ export interface FrameState {
   branches: number; // live ones beside it
   sandbox: SandboxInfo | undefined;
   busy: boolean;
-  loading: boolean;
+  loading: string | null; // what is waited for
   problem: string | null;
 }
 
@@ -41,7 +41,8 @@ export class Frame {
   private readonly status = h("p", { class: "off-screen", role: "status", "aria-live": "polite" });
   private readonly scroller: HTMLElement;
   private readonly welcomeSlot = h("div", { class: "welcome-slot" });
-  private readonly loading = h("div", { class: "loading", role: "status" }, h("span", { class: "spinner" }), "Opening the notebook …");
+  private readonly loadingText = h("span", {});
+  private readonly loading = h("div", { class: "loading", role: "status" }, h("span", { class: "spinner" }), this.loadingText);
   private readonly problem = h("div", { class: "notice notice-error", role: "alert" });
   private readonly closed = h("div", { class: "notice notice-closed" });
   private readonly latest: HTMLElement;
@@ -108,7 +109,8 @@ export class Frame {
     setText(this.count, String(state.branches));
     this.panelButtons.branches.setAttribute("aria-label", state.branches === 0 ? "Branches" : `Branches (${state.branches})`);
     this.panelButtons.branches.title = state.branches === 0 ? "Branches" : `Branches (${state.branches} beside this one)`;
-    this.loading.hidden = !state.loading;
+    this.loading.hidden = state.loading === null;
+    setText(this.loadingText, state.loading ?? "");
     this.showProblem(state.problem);
     this.showClosed(sandbox);
     if (state.busy && !this.wasBusy) this.say("Running.");

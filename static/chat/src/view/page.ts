@@ -45,6 +45,7 @@ export class Page {
   private templates: TemplateInfo[] = [];
   private drawing = false;
   private sending = false;
+  private starting: Promise<void> | null = null; // a sandbox for what was sent
   private asking = false;
   private welcomeFor = "";
 
@@ -191,9 +192,13 @@ export class Page {
     }
   }
 
-  // The open sandbox; the first message, file or terminal makes one.
+  // The open sandbox; the first message, file or terminal makes one, and those that come meanwhile get the same.
   private async sandboxThere(): Promise<string> {
-    if (this.conversation.sandboxId === null) await this.adopt(await this.list.create());
+    if (this.conversation.sandboxId === null) {
+      this.starting ??= this.list.create().then((sandbox) => this.adopt(sandbox)).finally(() => { this.starting = null; this.draw(); });
+      this.draw();
+      await this.starting;
+    }
     return this.conversation.sandboxId ?? "";
   }
 
@@ -249,15 +254,16 @@ export class Page {
 
   private async upload(files: File[]): Promise<void> {
     if (files.length === 0) return;
+    const uploads = files.map((file) => ({ file, chip: this.composer.addChip(file.name) }));
     try {
       await this.sandboxThere();
     } catch (reason) {
+      for (const { chip } of uploads) chip.failed();
       this.fail(asApiError(reason), () => void this.upload(files));
       return;
     }
     const sandboxId = this.conversation.sandboxId ?? "";
-    for (const file of files) {
-      const chip = this.composer.addChip(file.name);
+    for (const { file, chip } of uploads) {
       try {
         await this.store.upload(sandboxId, file.name, file, (fraction) => chip.progress(fraction));
         chip.done();
@@ -384,14 +390,15 @@ export class Page {
     const busy = conversation.running || this.sending;
     const member = this.branching.current;
     const closed = sandbox?.state === "closed" || sandbox?.state === "closing" || (member !== undefined && !member.live);
+    const waiting = this.starting ? "Starting a sandbox …" : conversation.loading ? "Opening the notebook …" : null;
     this.sidebar.update(this.list.sandboxes, conversation.sandboxId, this.list.hasMore, now);
     this.cells.update(conversation.transcript, conversation.lost, now, closed ? undefined : this.branching.family.rewindable);
     this.composer.update({ running: busy, closed });
     this.terminals.update(conversation.sandboxId, closed ? sandbox?.end?.message || "This sandbox is closed." : null);
     this.previews.update(closed ? null : conversation.sandboxId);
     this.branching.update(conversation.sandboxId !== null && !closed, now);
-    this.frame.update({ sandbox, branchOf: member?.forked_from ? member.name : null, branches: this.branching.others, busy, loading: conversation.loading, problem: conversation.problem?.message ?? null });
-    this.drawWelcome(sandbox, busy || closed || conversation.loading || conversation.problem !== null || conversation.transcript.cells.length > 0);
+    this.frame.update({ sandbox, branchOf: member?.forked_from ? member.name : null, branches: this.branching.others, busy, loading: waiting, problem: conversation.problem?.message ?? null });
+    this.drawWelcome(sandbox, busy || closed || waiting !== null || conversation.problem !== null || conversation.transcript.cells.length > 0);
   }
 
   private drawWelcome(sandbox: SandboxInfo | undefined, hide: boolean): void {
