@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError, PodflareError
@@ -19,6 +20,7 @@ from .jail.enter import OOM_SCORE_ADJUSTMENT
 from .jail.plan import WORKSPACE, Stack
 from .jails import Jail
 from .kernel_process import KernelProcess
+from .kernel_start import heard
 from .orders import Orders
 from .sleeping_kernel import SleepingKernel
 from .supervised_kernel import SupervisedKernel
@@ -30,12 +32,11 @@ NO_WORKSPACE = f"The directory {WORKSPACE} is not there any more: make it again,
 
 class Birth:
     """A child that is to be. ``theirs``: its end of its control socket, for whoever forks it; ``asleep`` resolves when
-    it sleeps. ``of_many``: it has siblings, and Linux is ready to move processes."""
+    it sleeps."""
 
-    def __init__(self, jail: Jail, *, of_many: bool = False) -> None:
+    def __init__(self, jail: Jail) -> None:
         ours, self.theirs = datagrams.pair()
         self._jail = jail
-        self._of_many = of_many
         self._orders = Orders(ours)
         self._files: asyncio.Future[tuple[Stack, int]] = asyncio.get_running_loop().create_future()
         self._taken = False
@@ -86,12 +87,14 @@ class Birth:
         """Make it that kernel, in a control group and a root of its own; its warnings. Raises PodflareError."""
         assert kernel.branch is not None  # noqa: S101 - only a jail's kernels are forked
         try:
+            with suppress(NotFoundError):  # it will not be: why is known below
+                kernel.rise(self._orders)  # the first that it hears, while its files are made
             process = await self._slept()
-            await self._join(kernel.branch.group.cgroup, process.pid)
+            await self._risen(kernel.branch.group.cgroup, process.pid)
             process.sacrifice(OOM_SCORE_ADJUSTMENT)
             kernel.branch.settle(*await self._made())
             _check_workspace(kernel.branch)
-            answer = await kernel.wake(process, self._orders)
+            answer = await kernel.wake(process)
         except OSError as error:
             raise NoCapacityError(f"It could not be made a kernel: {error.strerror or error}.") from error
         except NotFoundError:
@@ -99,21 +102,9 @@ class Birth:
         warnings = answer.body.get("warnings")
         return warnings if isinstance(warnings, list) else []
 
-    async def _join(self, cgroup: Cgroup, pid: int) -> None:
-        """Have it move itself, which waits for nobody. It may do as it likes, so it is looked at whether it has.
-
-        With siblings the processors are what there is too little of: a message to and fro takes more than to move it.
-        """
-        if self._of_many:
-            await asyncio.to_thread(cgroup.attach, pid)
-            return
-        fds = cgroup.open_to_join()
-        try:
-            self._orders.send({"op": "join"}, fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
-        (await self._orders.hear({"joined"}, ASLEEP_SECONDS)).close_fds()
+    async def _risen(self, cgroup: Cgroup, pid: int) -> None:
+        """It has moved itself to its group, which waits for nobody. It may do as it likes, so that is looked at."""
+        await heard("risen", self._orders)
         if not cgroup.has(pid):
             await asyncio.to_thread(cgroup.attach, pid)  # it waits for Linux, some ten milliseconds
 

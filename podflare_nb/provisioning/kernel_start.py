@@ -49,7 +49,7 @@ async def spawn(kernel_id: str, start: Start) -> tuple[Orders, KernelProcess]:
         try:
             # Key and environment go to the child alone: what the template once read, later children could find.
             orders.send({"op": "serve", "key": start.sockets.key, **surroundings(start)})
-            pid = (await heard_up(orders)).pid
+            pid = (await heard("up", orders)).pid
         except NotFoundError:
             status = await ending
             if status is None:
@@ -71,10 +71,10 @@ def surroundings(start: Start) -> dict[str, Any]:
     return {"env": {**environment, "HOME": str(start.home)}, "cwd": str(start.home)}
 
 
-async def heard_up(orders: Orders) -> datagrams.Datagram:
-    """Wait until a kernel serves; what it says then. Raises NotFoundError, NoCapacityError."""
-    answer = await orders.hear({"up", "failed"}, UP_SECONDS)
+async def heard(event: str, orders: Orders) -> datagrams.Datagram:
+    """Wait for "risen" or "up" (it serves); what is said then. Raises NotFoundError, NoCapacityError."""
+    answer = await orders.hear({event, "failed"}, UP_SECONDS)
     answer.close_fds()
-    if answer.body["event"] != "up" or not answer.pid:
+    if answer.body["event"] != event or not answer.pid:
         raise NoCapacityError(f"A kernel could not be started: {str(answer.body.get('error'))[:500]}")
     return answer

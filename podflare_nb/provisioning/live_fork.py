@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +100,7 @@ class _LiveFork:
         self._pid = parent.process.pid
         self._wish = wish
         self._new_sockets = new_sockets
-        self._births = [Birth(parent.branch.jail, of_many=wish.n > 1) for _ in range(wish.n)]
+        self._births = [Birth(parent.branch.jail) for _ in range(wish.n)]
         self._children: dict[NewBranch, Child] = {}
         self._making: list[asyncio.Task[list[object]]] = []
         self._outcome = Outcome()
@@ -112,9 +112,6 @@ class _LiveFork:
     async def run(self) -> Outcome:
         """Do it."""
         others = self._others()
-        if self._wish.n > 1 and not self._wish.asleep:
-            # Linux makes the first process that is moved after a while wait; so that none of the children does:
-            _unobserved(asyncio.to_thread(self._branch.group.cgroup.attach, self._pid))
         try:
             self._order()
             self._prepare()
@@ -296,12 +293,6 @@ def _of_all(failures: Iterable[object]) -> PodflareError:
     if state is not None:
         return ConflictError(state.message)
     return NoCapacityError(known[0].message if known else "No branch could be made.")
-
-
-def _unobserved(work: Awaitable[object]) -> None:
-    """Begin something whose outcome is nobody's concern."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _indices(told: object, n: int) -> list[int]:

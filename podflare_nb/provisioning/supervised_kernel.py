@@ -17,7 +17,7 @@ from .branches import Branch
 from .kernel_exit import KernelExit, classify
 from .kernel_process import KernelProcess
 from .kernel_sockets import KernelSockets
-from .kernel_start import Start, heard_up, spawn
+from .kernel_start import Start, heard, spawn
 from .limits import Limits
 from .network.sandbox_network import PROXY_ENVIRONMENT
 from .orders import Orders
@@ -94,22 +94,29 @@ class SupervisedKernel:
         """What it is forked into; terminals begin with the same surroundings."""
         return Start(self.template, self.branch, self.sockets, self._home, self.env)
 
-    async def wake(self, process: KernelProcess, orders: Orders) -> datagrams.Datagram:
-        """Let a sleeping child be this kernel, and wait until it serves; what it says then.
+    def rise(self, orders: Orders) -> None:
+        """Let a sleeping child, or one that is to be, have what it needs before its files. ``wake`` it then.
 
         Raises NotFoundError, NoCapacityError or OSError; whoever called then kills it.
         """
         assert self.branch is not None  # noqa: S101 - only a jail's kernels are forked
         self.orders = orders
-        self._lives(process)
-        listening = self.sockets.listen()
+        fds = self.sockets.listen()
         try:
-            serve = {"op": "serve", "key": self.sockets.key, "listeners": True, "root": True}
-            orders.send(serve, [*listening, self.branch.root])
+            fds += self.branch.group.cgroup.open_to_join()
+            orders.send({"op": "rise", "key": self.sockets.key}, fds)
         finally:
-            for fd in listening:
+            for fd in fds:
                 os.close(fd)
-        up = await heard_up(orders)
+
+    async def wake(self, process: KernelProcess) -> datagrams.Datagram:
+        """Let a child that has its files be this kernel, and wait until it serves; what it says then. Raises as
+        ``rise``."""
+        assert self.branch is not None  # noqa: S101 - as above
+        assert self.orders is not None  # noqa: S101 - it has risen
+        self._lives(process)
+        self.orders.send({"op": "serve"}, [self.branch.root])
+        up = await heard("up", self.orders)
         self.change_environment()  # what it slept with may be out of date
         return up
 

@@ -37,19 +37,13 @@ def stranger():
     os.waitpid(pid, 0)
 
 
-async def test_one_that_says_it_has_joined_its_group_and_has_not_is_moved_there(group, stranger):
+async def test_one_that_says_it_has_risen_and_has_not_joined_its_group_is_moved_there(group, stranger):
     birth = Birth(SimpleNamespace())
     birth.asleep.cancel()
     await asyncio.gather(birth.asleep, return_exceptions=True)
-    joining = asyncio.create_task(birth._join(group, stranger))
-    await asyncio.sleep(0)
-    birth.theirs.settimeout(60)
-    order = datagrams.receive(birth.theirs)
-    assert (order.body, len(order.fds)) == ({"op": "join"}, len(group.join_files))
-    order.close_fds()
     assert not group.has(stranger)
-    datagrams.send(birth.theirs, {"event": "joined"})
+    datagrams.send(birth.theirs, {"event": "risen"})
     async with asyncio.timeout(60):
-        await joining
+        await birth._risen(group, stranger)
     assert group.has(stranger)
     await birth.give_up()

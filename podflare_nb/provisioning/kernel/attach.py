@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -32,7 +32,7 @@ from .ipykernel_seam import TemplateApp
 from .live_fork import LiveFork
 from .orders import Orders
 from .reseed import reseed, reseed_users
-from .sleeping import FAILED, Sleeper, sleep
+from .sleeping import FAILED, Sleeper, join, sleep
 from .transport import CHANNELS, Transport
 
 _exit = os._exit  # the user may put something else in its place
@@ -78,6 +78,7 @@ class Life:
         self.transport = transport
         self.orders = Orders(ctl, transport, app.session.rekey)
         transport.service.io_loop.add_callback(self.orders.watch)
+        transport.start()
 
     def run(self) -> Sleeper:
         """Serve until the process ends. Returns in a child that was forked here."""
@@ -99,35 +100,63 @@ class Life:
             self.orders.done()
 
 
+@dataclass(frozen=True, slots=True)
+class Risen:
+    """A sleeper that has a connection, and nothing yet to serve from. ``repeating``: what ``reseed`` says."""
+
+    sleeper: Sleeper
+    transport: Transport
+    repeating: list[str]
+
+
 def _sleep(app: TemplateApp, sleeper: Sleeper) -> Life:
     """Sleep until told to serve; then be a kernel again."""
-    sleeper, order = sleep(sleeper, lambda: reseed_users(app.kernel.shell))
+
+    def rise(sleeper: Sleeper, order: datagrams.Datagram) -> Risen:
+        with _telling(sleeper.ctl, "rise"):
+            return _rise(app, sleeper, order)
+
+    risen, order = sleep(sleeper, rise)
+    with _telling(risen.sleeper.ctl, "wake"):
+        return _wake(app, risen, order)
+
+
+@contextlib.contextmanager
+def _telling(ctl: socket.socket, where: str) -> Iterator[None]:
+    """Tell the supervisor of a failure; then this process must end, whatever it was."""
     try:
-        return _wake(app, sleeper, order)
+        yield
     except datagrams.PeerClosedError:
         _exit(0)
-    except BaseException as error:  # noqa: BLE001  # told to the supervisor; then this process must end, whatever it was
+    except BaseException as error:  # noqa: BLE001  # told
         with contextlib.suppress(BaseException):
-            report = {"event": "failed", "error": f"{type(error).__name__}: {error}", "where": "wake"}
-            datagrams.send(sleeper.ctl, report)
+            report = {"event": "failed", "error": f"{type(error).__name__}: {error}", "where": where}
+            datagrams.send(ctl, report)
         _exit(FAILED)
 
 
-def _wake(app: TemplateApp, sleeper: Sleeper, order: datagrams.Datagram) -> Life:
-    listeners = dict(zip(CHANNELS, order.fds, strict=False))
-    root = order.fds[len(CHANNELS)] if order.body.get("root") else None
-    troubles = sleeper.inventory.enter(root)
+def _rise(app: TemplateApp, sleeper: Sleeper, order: datagrams.Datagram) -> Risen:
+    """Join its control groups, draw other random numbers, connect. Where its root is, or was, may be nothing."""
+    listeners = {channel: order.fds.pop(0) for channel in CHANNELS}
+    join(order.fds)
+    repeating = reseed_users(app.kernel.shell)
+    _fresh_loop()
+    transport = app.connect(listeners, order.body["key"].encode(), sleeper.inventory.held)
+    datagrams.send(sleeper.ctl, {"event": "risen"})
+    return Risen(sleeper, transport, repeating)
+
+
+def _wake(app: TemplateApp, risen: Risen, order: datagrams.Datagram) -> Life:
+    sleeper = risen.sleeper
+    troubles = sleeper.inventory.enter(order.fds.pop() if order.fds else None)
     sleeper.inventory.held.close()
     remembered = forget_processes()
-    repeating = reseed_users(app.kernel.shell) if sleeper.told is None else sleeper.told
-    loop = _fresh_loop()
-    told = [each.as_json() for each in troubles]
-    told += _warnings("processes", remembered) + _warnings("random", repeating)
-    loop.call_soon(datagrams.send, sleeper.ctl, {"event": "up", "pid": os.getpid(), "warnings": told})  # as above
-    transport = app.connect(listeners, order.body["key"].encode())
-    life = Life(app, sleeper.ctl, transport)
+    life = Life(app, sleeper.ctl, risen.transport)
     sleeper.was.resume()
+    told = [each.as_json() for each in troubles]
+    told += _warnings("processes", remembered) + _warnings("random", risen.repeating)
     told += _warnings("hooks", fork_hooks.call("after_in_child", app.kernel.interrupts, users_only=True))
+    datagrams.send(sleeper.ctl, {"event": "up", "pid": os.getpid(), "warnings": told})
     return life
 
 

@@ -47,15 +47,21 @@ class Descriptor:
         return os.readlink(f"{LISTING}/{self.fd}")  # noqa: PTH115  # a Path would cost more than the call
 
 
-def numbers() -> list[int]:
-    """All that are open; and the listing's own, which is not any more."""
-    return sorted(map(int, os.listdir(LISTING)))  # noqa: PTH208  # the same
+def numbers(held: Held | None = None) -> list[int]:
+    """All that are open; and the listing's own, which is not any more. ``held``: of who may have no path to it."""
+    if held is None:
+        return sorted(map(int, os.listdir(LISTING)))  # noqa: PTH208  # the same
+    listing = os.open("self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=held.proc)
+    try:
+        return sorted(map(int, os.listdir(listing)))  # noqa: PTH208  # a Path is no descriptor
+    finally:
+        os.close(listing)
 
 
-def listed(among: Iterable[int] | None = None) -> list[Descriptor]:
-    """All that are open, by number; or those among these."""
+def listed(among: Iterable[int]) -> list[Descriptor]:
+    """Those among these numbers that are open."""
     found = []
-    for fd in numbers() if among is None else among:
+    for fd in among:
         try:
             status = os.fstat(fd)
         except OSError:

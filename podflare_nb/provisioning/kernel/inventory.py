@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import entanglements, open_files, shared_mappings
-from .descriptors import STANDARD, Descriptor, Held, listed
+from .descriptors import STANDARD, Descriptor, Held, listed, numbers
 from .entanglements import Entanglement, found
 from .interrupts import Interrupts
 from .transport import Transport
@@ -85,7 +85,7 @@ def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> 
     spare = set(spare)
     own: list[int] = []
     theirs: list[Descriptor] = []
-    for each in listed():
+    for each in listed(numbers()):
         if each.fd < STANDARD or each.fd in spare:
             continue
         if transport.owns(each):

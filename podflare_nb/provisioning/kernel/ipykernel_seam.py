@@ -30,6 +30,7 @@ from traitlets import Type
 from zmq.eventloop.zmqstream import ZMQStream
 
 from .cells import COMM_MESSAGES, CellKernel
+from .descriptors import Held
 from .outbox import Outbox
 from .session import MAX_DISPLAY_BYTES, KernelSession
 from .streams import KernelStream
@@ -221,17 +222,19 @@ class TemplateApp(IPKernelApp):
         self.kernel.streams = self._streams
         self.displayhook.get_execution_count = lambda: self.kernel.execution_count
 
-    def connect(self, listeners: Mapping[str, int], key: bytes) -> Transport:
-        """Serve on listening descriptors; the event loop that is current will run."""
+    def connect(self, listeners: Mapping[str, int], key: bytes, held: Held | None = None) -> Transport:
+        """Serve on listening descriptors, from the transport's ``start`` on; the event loop that is current will run.
+
+        ``held``: as for a ``Transport``.
+        """
         self.session.renew(key)
         publishing = Publishing(self.outbox, self._welcome_message, self._captured)
-        self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts)
+        self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts, held)
         self.context = transport.context
         self.control_thread = self.iopub_thread.thread = transport.service
         for stream in self._streams:  # the user may have put others in their places, which lead to these
             stream.connect(transport.capture)
         self.kernel.connect(transport)
-        transport.start()
         return transport
 
     def disconnect(self) -> None:

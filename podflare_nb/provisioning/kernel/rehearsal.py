@@ -62,7 +62,7 @@ def _rehearse_once(app: TemplateApp, requests: Iterable[Request], place: Path) -
     disposition = signal.getsignal(signal.SIGINT)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app.connect(_listeners(place), KEY)
+    app.connect(_listeners(place), KEY).start()
     try:
         loop.run_until_complete(asyncio.wait_for(_play(requests, place), DEADLINE_SECONDS))
     finally:

@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from .. import datagrams
 from . import child_signal, fork_hooks
@@ -28,6 +29,7 @@ from .inventory import Inventory
 FAILED = 70
 """Exit status of a child that could not be born (EX_SOFTWARE)."""
 BIRTH_SECONDS = 20.0
+Risen = TypeVar("Risen")
 # The user may put something else in their places.
 _exit, _close, _write = os._exit, os.close, os.write
 _collects, _collect, _collect_not = gc.isenabled, gc.enable, gc.disable
@@ -35,13 +37,11 @@ _collects, _collect, _collect_not = gc.isenabled, gc.enable, gc.disable
 
 @dataclass
 class Sleeper:
-    """``was``: what its parent's signals and garbage collection were like, to be so again when it wakes.
-    ``told``: of what it did when it heard that it is going to wake; None: it has not."""
+    """``was``: what its parent's signals and garbage collection were like, to be so again when it wakes."""
 
     ctl: socket.socket
     inventory: Inventory
     was: Habits
-    told: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +163,22 @@ def bear(ctls: Sequence[int], become: Callable[[int, Birth], Sleeper], meanwhile
     return children
 
 
-def sleep(sleeper: Sleeper, prepare: Callable[[], list[str]]) -> tuple[Sleeper, datagrams.Datagram]:
-    """Obey until somebody says "serve": who that was said to (a child comes out of here, too), and the order.
+def sleep(sleeper: Sleeper, rise: Callable[[Sleeper, datagrams.Datagram], Risen]) -> tuple[Risen, datagrams.Datagram]:
+    """Obey until somebody says "serve": what has risen here (a child comes out of here, too), and the order.
 
-    ``prepare``: what can be done when "join" says that it is going to wake, while its files are made.
+    ``rise``: obeys "rise": what can be done before it has files of its own, which are made meanwhile.
     """
+    risen = None
     while True:
         try:
             order = datagrams.receive(sleeper.ctl)
             operation = order.body.get("op")
-            if operation == "serve":
-                return sleeper, order
+            if operation == "serve" and risen is not None:
+                return risen, order
             if operation == "fork" and order.fds:
                 sleeper = _fork(sleeper, order)
-            elif operation == "join":
-                _join(order.fds)
-                datagrams.send(sleeper.ctl, {"event": "joined"})
-                sleeper.told = prepare()
+            elif operation == "rise":
+                risen = rise(sleeper, order)
             else:
                 refusal = f"a sleeping kernel does not know the order {operation!r}"
                 answer = {"event": "refused", "id": order.body.get("id"), "code": "unknown", "error": refusal}
@@ -191,7 +190,7 @@ def sleep(sleeper: Sleeper, prepare: Callable[[], list[str]]) -> tuple[Sleeper, 
             continue  # not a message: refused where it was read
 
 
-def _join(groups: Sequence[int]) -> None:
+def join(groups: Sequence[int]) -> None:
     """Move into the control groups that these files are of. That of one that could not be is seen by the supervisor."""
     for fd in groups:
         with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ import zmq
 from tornado.ioloop import IOLoop
 
 from .capture import Capture
-from .descriptors import Descriptor, listed, local_address, numbers
+from .descriptors import Descriptor, Held, listed, local_address, numbers
 from .frames import FrameSender, WholeMessageSocket
 from .interrupts import Interrupts
 from .outbox import FLUSH_SECONDS, Outbox
@@ -187,10 +187,13 @@ class Publishing:
 
 
 class Transport:
-    """Sockets, service thread and capture of one kernel process. ``listeners``: descriptor of each of CHANNELS."""
+    """Sockets, service thread and capture of one kernel process. ``listeners``: descriptor of each of CHANNELS;
+    ``held``: of who is made a kernel before it has a root of its own. ``start`` begins to serve."""
 
-    def __init__(self, listeners: Mapping[str, int], publishing: Publishing, interrupts: Interrupts) -> None:
-        before = {each.fd for each in listed()}
+    def __init__(
+        self, listeners: Mapping[str, int], publishing: Publishing, interrupts: Interrupts, held: Held | None = None
+    ) -> None:
+        before = {each.fd for each in listed(numbers(held))}
         self._outbox = publishing.outbox
         self.loop = asyncio.get_event_loop_policy().get_event_loop()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -205,7 +208,7 @@ class Transport:
         self.capture = Capture(publishing.captured)
         self._timer = Timer(FLUSH_SECONDS)
         self._wire(publishing)
-        ours = (set(numbers()) - before).union(listeners.values(), _of_loop(self.loop))
+        ours = (set(numbers(held)) - before).union(listeners.values(), _of_loop(self.loop))
         self._identities = {each.fd: (each.device, each.inode) for each in listed(ours)}
         self._addresses = {local_address(fd) for fd in listeners.values()} - {None}
 

@@ -218,15 +218,12 @@ class Sleeping:
         """Wake it itself."""
         directory, listeners = _endpoints()
         key = uuid.uuid4().hex
-        with contextlib.ExitStack() as opened:
-            fds = [each.fileno() for each in listeners]
-            if root is not None:
-                fds.append(os.open(root, os.O_PATH))
-                opened.callback(os.close, fds[-1])
-            self.ctl.send({"op": "serve", "key": key, "listeners": True, "root": root is not None}, fds)
+        self.ctl.send({"op": "rise", "key": key}, [each.fileno() for each in listeners])
         for each in listeners:
             each.close()
         up = self.ctl.receive()
+        if up == {"event": "risen"}:
+            up = self._wake(root)
         home = Path(directory, "home")
         home.mkdir()
         if up["event"] != "up":
@@ -236,6 +233,15 @@ class Sleeping:
         kernel = Kernel(self.pid, self.ctl, _connection(directory, key), home)
         kernel.up = up
         return kernel
+
+    def _wake(self, root):
+        with contextlib.ExitStack() as opened:
+            fds = []
+            if root is not None:
+                fds.append(os.open(root, os.O_PATH))
+                opened.callback(os.close, fds[-1])
+            self.ctl.send({"op": "serve"}, fds)
+        return self.ctl.receive()
 
     def close(self):
         self.ctl.socket.close()
