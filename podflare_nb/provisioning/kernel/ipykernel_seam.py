@@ -18,6 +18,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from typing import Any
 
 import zmq
@@ -181,6 +182,7 @@ class TemplateApp(IPKernelApp):
         self.outbox = Outbox(self._stream_message)
         self.session = KernelSession(self._refused, parent=self)
         self._profile = profile
+        self._cells: Context | None = None
         self.config.HistoryManager.hist_file = ":memory:"
         warnings.filterwarnings("ignore", "To exit: use 'exit'", UserWarning)  # SystemExit ends the cell
         self.config.InteractiveShellApp.ignore_cwd = True
@@ -225,7 +227,8 @@ class TemplateApp(IPKernelApp):
         """Serve on listening descriptors; the event loop that is current will run."""
         self.session.renew(key)
         publishing = Publishing(self.outbox, self._welcome_message, self._captured)
-        self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts)
+        cells, self._cells = self._cells or copy_context(), None
+        self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts, cells)
         self.context = transport.context
         self.control_thread = self.iopub_thread.thread = transport.service
         for stream in self._streams:  # the user may have put others in their places, which lead to these
@@ -242,8 +245,10 @@ class TemplateApp(IPKernelApp):
         self._unplug()
 
     def abandon(self) -> None:
-        """In a forked child of a live kernel: forget the parent's connection."""
+        """In a forked child of a live kernel: forget the parent's connection. What its cells have set in their context
+        (numpy's error and print settings, decimal's context) is the child's, too."""
         if self.transport is not None:
+            self._cells = self.transport.shell.context
             self.transport.abandon()
             self._unplug()
 
