@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from .. import datagrams
 from ..library_caches import move_jedi
-from . import fork_hooks, inspection
+from . import fork_hooks, genuine, inspection
 from .disown import forget_processes
 from .entanglements import Entanglement
 from .ipykernel_seam import TemplateApp
@@ -66,7 +66,8 @@ def serve(app: TemplateApp, handover: Handover) -> NoReturn:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a parent left open is not this process's to close
             del life, loop
-        life = _sleep(app, sleeper)
+        with genuine.standard_library():
+            life = _sleep(app, sleeper)
         loop = life.transport.loop
 
 
@@ -89,7 +90,8 @@ class Life:
             sleeper = None
             try:
                 if claim.order.body["op"] == "fork":
-                    sleeper = LiveFork(self.app, self.transport, self.orders, claim.order).run()
+                    with genuine.standard_library():
+                        sleeper = LiveFork(self.app, self.transport, self.orders, claim.order).run()
                     if sleeper is not None:
                         return sleeper
                 else:

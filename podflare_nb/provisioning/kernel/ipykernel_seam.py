@@ -36,6 +36,7 @@ from .session import MAX_DISPLAY_BYTES, KernelSession
 from .streams import KernelStream
 from .transport import SHELL_INPROC, Publishing, Transport
 
+_Socket = socket.socket  # the user may put something else in its place
 SEAMS: dict[str, str] = {
     "ipykernel.kernelapp:IPKernelApp": """
         init_blackhole init_code init_connection_file init_extensions init_gui_pylab init_heartbeat init_io init_kernel
@@ -288,7 +289,7 @@ def _nothing() -> None:
 
 
 def _loopback_works() -> bool:
-    with socket.socket() as probe:
+    with _Socket() as probe:
         try:
             probe.bind(("127.0.0.1", 0))
         except OSError:
