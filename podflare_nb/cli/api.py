@@ -45,7 +45,7 @@ class Api:
             raise InvalidArgumentError(f"{url!r} is not the URL of a service, as http://127.0.0.1:8888/podflare.")
         key = key or running_service.read_key(directory)
         if key is None:
-            raise UnauthenticatedError("No API key: name one with --api-key or PODFLARE_API_KEY.")
+            raise UnauthenticatedError("No API key: name one with --api-key or PODFLARE_NB_API_KEY.")
         return cls(url, key)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any) -> Any:

@@ -20,7 +20,7 @@ DataDir = Annotated[
 Url = Annotated[
     str | None,
     typer.Option(
-        envvar="PODFLARE_HOST",
+        envvar=["PODFLARE_NB_URL", "PODFLARE_HOST"],
         help="The service, as http://127.0.0.1:8888/podflare. Default: the one that runs here.",
         show_default=False,
     ),
@@ -29,7 +29,7 @@ Key = Annotated[
     str | None,
     typer.Option(
         "--api-key",
-        envvar="PODFLARE_API_KEY",
+        envvar=["PODFLARE_NB_API_KEY", "PODFLARE_API_KEY"],
         help="The API key. Default: the one of the service that runs here.",
         show_default=False,
     ),

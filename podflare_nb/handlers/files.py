@@ -172,7 +172,7 @@ class FilesHandler(WorkspaceHandler):
 
     @web.authenticated
     @authorized("write", resource=RESOURCE)
-    async def put(self, sandbox_id: str, path: str) -> None:  # noqa: ARG002 - the route's; ``prepare`` has used it
+    async def put(self, sandbox_id: str, path: str) -> None:
         """Put the file in its place: whole, or not at all."""
         upload = self._upload
         if upload is None:
@@ -183,6 +183,7 @@ class FilesHandler(WorkspaceHandler):
             if self._failure is not None:
                 raise self._failure
             await upload.commit()
+        await self.find_sandbox(sandbox_id)  # one that ended meanwhile has taken the file with it
         await self.answer(FileWritten(path=path, size=upload.size), 201)
 
     def on_connection_close(self) -> None:

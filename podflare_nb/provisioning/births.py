@@ -26,7 +26,7 @@ from .sleeping_kernel import SleepingKernel
 from .supervised_kernel import SupervisedKernel
 
 ASLEEP_SECONDS = 25.0
-GONE = "It ended while it was forked."
+GONE = "A branch ended while it was forked."
 NO_WORKSPACE = f"The directory {WORKSPACE} is not there any more: make it again, then fork."
 
 
@@ -59,7 +59,7 @@ class Birth:
         told = await self._orders.hear({"asleep", "failed"}, ASLEEP_SECONDS)
         told.close_fds()
         if told.body["event"] != "asleep":
-            raise NoCapacityError(f"It could not be forked: {str(told.body.get('error'))[:500]}")
+            raise NoCapacityError(f"A branch could not be forked: {str(told.body.get('error'))[:500]}")
         if not self._jail.claim(told.pid):
             raise NoCapacityError("Another process spoke in its place.")
         try:

@@ -19,6 +19,8 @@ from typing import Any
 MAX_BYTES = 128 * 1024
 MAX_FDS = 64
 UCRED = struct.Struct("3i")
+# One end is in a process that runs a user's code, which may put something else in their places.
+_send_fds, _encode, _decode, _close = socket.send_fds, json.JSONEncoder().encode, json.JSONDecoder().decode, os.close
 
 
 class PeerClosedError(Exception):
@@ -45,7 +47,7 @@ class Datagram:
     def close_fds(self) -> None:
         """Close what came with it."""
         while self.fds:
-            os.close(self.fds.pop())
+            _close(self.fds.pop())
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -56,7 +58,11 @@ def pair() -> tuple[socket.socket, socket.socket]:
 def send(sock: socket.socket, body: dict[str, Any], fds: Sequence[int] = ()) -> None:
     """Send one message. Raises PeerClosedError; BlockingIOError if the socket is non-blocking and full."""
     try:
-        socket.send_fds(sock, [json.dumps(body).encode()], list(fds), socket.MSG_NOSIGNAL)
+        data = _encode(body).encode()
+        if fds:
+            _send_fds(sock, [data], list(fds), socket.MSG_NOSIGNAL)
+        else:  # Python tells audit hooks nothing of this: none of the user's can keep a kernel from answering
+            sock.send(data, socket.MSG_NOSIGNAL)
     except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError) as error:
         raise PeerClosedError from error
 
@@ -82,7 +88,7 @@ def receive(sock: socket.socket) -> Datagram:
         datagram.close_fds()
         raise ValueError(f"a message of more than {MAX_BYTES} bytes was refused")
     try:
-        body = json.loads(data)
+        body = _decode(data.decode())
     except ValueError:
         datagram.close_fds()
         raise

@@ -20,6 +20,7 @@ from .waiting import receive
 MAX_STRAY = 64
 """Messages that answer nothing, before a kernel counts as broken."""
 ENDED = "The kernel has ended."
+_UNREACHED = "The kernel has ended, or its code has closed the connection to its supervisor."
 BROKEN = "The kernel does not obey its supervisor."
 
 
@@ -57,7 +58,7 @@ class Orders:
         except BlockingIOError:
             raise NoCapacityError(BROKEN) from None  # it reads nothing, and lets its socket fill up
         except (datagrams.PeerClosedError, OSError):
-            raise NotFoundError(ENDED) from None
+            raise NotFoundError(_UNREACHED) from None
 
     async def hear(self, events: Collection[str], seconds: float, number: int | None = None) -> datagrams.Datagram:
         """The next of these events, that is to the order of this number. What comes before it is dropped.
@@ -74,7 +75,7 @@ class Orders:
         except TimeoutError:
             raise NoCapacityError(f"The kernel did not answer within {seconds:.0f} s.") from None
         except (datagrams.PeerClosedError, OSError):
-            raise NotFoundError(ENDED) from None
+            raise NotFoundError(_UNREACHED) from None
         except (ValueError, RecursionError):
             raise NoCapacityError(BROKEN) from None
         raise NoCapacityError(BROKEN)

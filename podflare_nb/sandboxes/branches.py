@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from ..errors import ConflictError, InvalidArgumentError, NoCapacityError, PodflareError
+from ..errors import ConflictError, InvalidArgumentError, NoCapacityError, NotFoundError, PodflareError
 from ..provisioning.handle import Fork, KernelHandle
 from ..storage.sandboxes import SandboxRecord, SandboxRecords
 from . import difference, endings
@@ -122,9 +122,10 @@ class Branches:
         async with AsyncExitStack() as held:
             await _both_quiet(held, one, other, WAIT_SECONDS)
             kernel, others = one.kernel.handle, other.kernel.handle
-            variables, other_variables, files = await asyncio.gather(
-                kernel.variables(), others.variables(), kernel.changes(others)
-            )
+            with _kernel_reached():
+                variables, other_variables, files = await asyncio.gather(
+                    kernel.variables(), others.variables(), kernel.changes(others)
+                )
         notebook, others_notebook = await self._notebooks.nodes(one.id, other.id)
         return await asyncio.to_thread(
             difference.compare, files, (variables, other_variables), (notebook, others_notebook)
@@ -172,7 +173,8 @@ class Branches:
         self, parent: Sandbox, n: int, hold: Hold, held: AsyncExitStack, *, wait_seconds: float, strict: bool
     ) -> ForkOutcome:
         async with held:
-            fork = await parent.kernel.handle.fork(n, wait_seconds=wait_seconds, strict=strict)
+            with _kernel_reached():
+                fork = await parent.kernel.handle.fork(n, wait_seconds=wait_seconds, strict=strict)
             return await self._adopt(parent, fork, hold)
 
     async def _adopt(self, parent: Sandbox, fork: Fork, hold: Hold) -> ForkOutcome:
@@ -201,7 +203,7 @@ class Branches:
 
     async def _merge(self, parent: Sandbox, winner: Sandbox, held: AsyncExitStack) -> None:
         async with held:
-            with winner.kernel.passing():
+            with _kernel_reached(), winner.kernel.passing():
                 await parent.kernel.succeed(winner.kernel.handle)
                 winner.kernel.give_away()
             await parent.terminals.end_all(endings.REPLACED.format(how=f"{winner.id} was merged into it"))
@@ -215,7 +217,8 @@ class Branches:
 
     async def _rewind(self, sandbox: Sandbox, checkpoint: Checkpoint, hold: Hold, held: AsyncExitStack) -> Sandbox:
         async with held:
-            fork, woken = await _fork_and_wake(sandbox, checkpoint)
+            with _kernel_reached():
+                fork, woken = await _fork_and_wake(sandbox, checkpoint)
             try:
                 branch = (await self._adopt(sandbox, fork, hold)).children[0]
                 try:
@@ -242,6 +245,15 @@ class Patience:
     def left(self) -> float:
         """What is left of it."""
         return max(self._until - asyncio.get_running_loop().time(), 0.0)
+
+
+@contextmanager
+def _kernel_reached() -> Iterator[None]:
+    """The sandboxes are there; a kernel that is not is a conflict, which ends when another one has taken its place."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise ConflictError(f"{error.message} Run code in the sandbox, then try again.") from error
 
 
 async def _fork_and_wake(sandbox: Sandbox, checkpoint: Checkpoint) -> tuple[Fork, KernelHandle]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from ..errors import ConflictError
 from .workspace_paths import refusal
@@ -112,19 +112,47 @@ class FileReader:
         await self._file.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A file under its temporary name. ``workspace``: device and inode of the workspace that it was begun in."""
+
+    workspace: tuple[int, int]
+    directory: int
+    temporary: str
+    descriptor: int
+
+
+class UploadPlace(Protocol):
+    """Where a file is to be: below a workspace that a merge or a rewind replaces by another one meanwhile."""
+
+    name: str
+
+    async def begin(self) -> Begun:
+        """Begin the file in the workspace as it is now."""
+
+    def moved(self, workspace: tuple[int, int]) -> bool:
+        """Whether it is another workspace by now; False also while there is none."""
+
+    async def settled(self) -> None:
+        """Wait until nobody takes down what the workspace holds."""
+
+
 class Upload:
     """A file that is being written under a temporary name. ``commit`` puts it in its place; else it vanishes."""
 
-    def __init__(self, directory: int, temporary: str, name: str, descriptor: int) -> None:
+    def __init__(self, place: UploadPlace, begun: Begun) -> None:
         self.size = 0
-        self._directory = _Descriptor(directory)
-        self._temporary, self._name = temporary, name
-        self._file = _Descriptor(descriptor)
+        self._place = place
+        self._take(begun)
         self._committed = False
+
+    def _take(self, begun: Begun) -> None:
+        self._workspace, self._temporary = begun.workspace, begun.temporary
+        self._directory, self._file = _Descriptor(begun.directory), _Descriptor(begun.descriptor)
 
     def __repr__(self) -> str:
         state = "committed" if self._committed else "closed" if self._file.number < 0 else "open"
-        return f"<Upload {self._name} {self.size} bytes {state}>"
+        return f"<Upload {self._place.name} {self.size} bytes {state}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,17 +167,40 @@ class Upload:
         try:
             await self._file.run(lambda: _write_all(self._file.number, data))
         except OSError as error:
-            raise refusal(error, self._name) from error
+            raise refusal(error, self._place.name) from error
         self.size += len(data)
 
     async def commit(self) -> FileEntry:
-        """Put the file in its place, at once and whole. Raises ConflictError if a directory is there."""
+        """Put the file in its place, at once and whole: in the workspace that is the sandbox's when this returns.
+
+        Raises ConflictError if a directory is there, TooLargeError if another workspace has no room for it.
+        """
+        await self._place.settled()
         try:
-            status = await self._directory.run(self._rename)
+            while True:
+                if self._place.moved(self._workspace):
+                    await self._follow()
+                status = await self._directory.run(self._rename)
+                self._committed = True
+                if not self._place.moved(self._workspace):
+                    return entry(self._place.name, status)
         except OSError as error:
-            raise refusal(error, self._name) from error
-        self._committed = True
-        return entry(self._name, status)
+            raise refusal(error, self._place.name) from error
+
+    async def _follow(self) -> None:
+        """Begin again where the workspace is now, with what was written. Nothing stays where it was before."""
+        begun = await self._place.begin()
+        source, written = self._file, _Descriptor(begun.descriptor)
+        try:
+            await written.run(lambda: _copy(source.number, begun.descriptor))
+        except BaseException:
+            os.unlink(begun.temporary, dir_fd=begun.directory)
+            await written.close()
+            os.close(begun.directory)
+            raise
+        await self.aclose()
+        self._take(begun)
+        self._committed = False
 
     async def aclose(self) -> None:
         """Close, and remove what was not committed; idempotent."""
@@ -162,8 +213,15 @@ class Upload:
 
     def _rename(self) -> os.stat_result:
         directory = self._directory.number
-        os.rename(self._temporary, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(self._temporary, self._place.name, src_dir_fd=directory, dst_dir_fd=directory)
         return os.fstat(self._file.number)
+
+
+def _copy(source: int, target: int) -> None:
+    position = 0
+    while data := os.pread(source, CHUNK_BYTES, position):
+        _write_all(target, data)
+        position += len(data)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

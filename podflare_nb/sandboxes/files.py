@@ -11,19 +11,23 @@ import os
 import posixpath
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from ..errors import ConflictError, ForbiddenError, InvalidArgumentError, TooLargeError
 from ..provisioning.handle import KernelHandle
-from .file_streams import FileEntry, FileReader, Upload, entry
+from .file_streams import Begun, FileEntry, FileReader, Upload, UploadPlace, entry
 from .workspace_paths import make_directories, normal, open_beneath, open_parent, refusal
 
 MAX_ENTRIES = 50_000
 MAX_DEPTH = 128
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _T = TypeVar("_T")
+
+
+async def _at_once() -> None:
+    pass
 
 
 class WorkspaceFiles:
@@ -32,8 +36,11 @@ class WorkspaceFiles:
     All raise InvalidArgumentError, ForbiddenError, NotFoundError, ConflictError or TooLargeError with a sentence.
     """
 
-    def __init__(self, handle: Callable[[], KernelHandle]) -> None:
+    def __init__(self, handle: Callable[[], KernelHandle], settled: Callable[[], Awaitable[None]] = _at_once) -> None:
+        """``settled`` waits until the state that is being kept of an earlier turn has been: what is written from
+        outside after a turn is not part of it."""
         self._handle = handle
+        self.settled = settled
 
     def __repr__(self) -> str:
         return f"<WorkspaceFiles of {self._handle().kernel_id}>"
@@ -61,19 +68,34 @@ class WorkspaceFiles:
 
     async def upload(self, path: str) -> Upload:
         """Begin a file; parents are made. Nothing is seen under its name before ``commit``."""
+        await self.settled()
+        place = _Place(self, path, _not_the_root(path))
+        return Upload(place, await place.begin())
+
+    async def begin(self, path: str) -> Begun:
+        """Begin a file under a temporary name."""
         short = _not_the_root(path)
         owner = self._handle().owner_ids
-        return await self._with_root(path, lambda root: _upload(root, short, owner))
+        return await self._with_root(path, lambda root: _begin(root, short, owner))
+
+    def moved(self, workspace: tuple[int, int]) -> bool:
+        """Whether the workspace is another one than this, as after a merge; False also while there is none."""
+        try:
+            return _identity(self._handle().workspace_fd) != workspace
+        except OSError:
+            return False  # between two kernels: the files stay
 
     async def mkdir(self, path: str) -> None:
         """Make a directory and its parents; one that exists is fine."""
         short = _not_the_root(path)
+        await self.settled()
         owner = self._handle().owner_ids
         await self._with_root(path, lambda root: os.close(make_directories(root, short, owner)))
 
     async def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete a file, a link itself, or a directory; one that is not empty only if ``recursive``."""
         short = _not_the_root(path)
+        await self.settled()
         await self._with_root(path, lambda root: _delete(root, short, recursive=recursive))
 
     async def _with_root(self, path: str, call: Callable[[int], _T]) -> _T:
@@ -93,6 +115,23 @@ class WorkspaceFiles:
             return await asyncio.to_thread(run)
         except OSError as error:
             raise refusal(error, path) from error
+
+
+class _Place(UploadPlace):
+    """A path of a workspace, for an upload."""
+
+    def __init__(self, files: WorkspaceFiles, path: str, short: str) -> None:
+        self.name = posixpath.basename(short)
+        self._files, self._path = files, path
+
+    async def begin(self) -> Begun:
+        return await self._files.begin(self._path)
+
+    def moved(self, workspace: tuple[int, int]) -> bool:
+        return self._files.moved(workspace)
+
+    async def settled(self) -> None:
+        await self._files.settled()
 
 
 def _not_the_root(path: str) -> str:
@@ -143,7 +182,12 @@ def _open(root: int, path: str, asked: str) -> FileReader:
     raise ForbiddenError(f"{asked!r} is a pipe, a socket or a device; only files are read.")
 
 
-def _upload(root: int, path: str, owner: tuple[int, int]) -> Upload:
+def _identity(root: int) -> tuple[int, int]:
+    status = os.fstat(root)
+    return status.st_dev, status.st_ino
+
+
+def _begin(root: int, path: str, owner: tuple[int, int]) -> Begun:
     directory = open_parent(root, path, owner)
     temporary = f".upload-{secrets.token_hex(8)}.part"
     try:
@@ -159,7 +203,7 @@ def _upload(root: int, path: str, owner: tuple[int, int]) -> Upload:
         os.unlink(temporary, dir_fd=directory)
         os.close(directory)
         raise
-    return Upload(directory, temporary, posixpath.basename(path), descriptor)
+    return Begun(_identity(root), directory, temporary, descriptor)
 
 
 def _delete(root: int, path: str, *, recursive: bool) -> None:

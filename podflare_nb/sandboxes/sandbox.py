@@ -100,8 +100,8 @@ class Sandbox(AbstractAsyncContextManager["Sandbox"]):
             new_id=surroundings.new_id,
             max_message_bytes=surroundings.settings.output.message_bytes,
         )
-        self.files = WorkspaceFiles(lambda: self.kernel.handle)
         self.checkpoints = Checkpoints(checkpoints, surroundings.clock)
+        self.files = WorkspaceFiles(lambda: self.kernel.handle, self.checkpoints.settled)
         self.terminals = Terminals(
             surroundings.terminals, lambda: self.kernel.handle, self._activity.was_used, surroundings.clock
         )

@@ -1,5 +1,6 @@
 """A merge makes the parent's id the winner's state; nothing that was under way is lost without a word."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from ..faults.traces import descendants, descriptors, steady, until
@@ -93,3 +94,38 @@ def test_forking_and_merging_for_ever_neither_slows_down_nor_leaks(branching, fa
             SECONDS,
             f"hardly more than before, {before}, but {held()}",
         )
+
+
+def _uploading(family, sandbox, under_way, go_on):
+    def body():
+        yield b"begun" * (1 << 18)
+        under_way.set()
+        go_on.wait(SECONDS)
+        yield b"ended"
+
+    return family.http.put(f"/v1/sandboxes/{sandbox}/files/up/loaded.bin", content=body())
+
+
+def test_a_file_that_is_being_sent_is_the_parents_after_a_merge_and_not_a_forks(family):
+    under_way, go_on = threading.Event(), threading.Event()
+    with family.line() as parent, ThreadPoolExecutor(1) as threads:
+        (winner,) = family.fork(parent)
+        sent = threads.submit(_uploading, family, parent, under_way, go_on)
+        assert under_way.wait(SECONDS)
+        (branch,) = family.fork(parent)
+        family.merge(parent, winner)
+        go_on.set()
+        assert sent.result(SECONDS).status_code == 201
+        assert family.http.get(f"/v1/sandboxes/{parent}/files/up/loaded.bin").content == b"begun" * (1 << 18) + b"ended"
+        assert family.says(parent, "import os; print(os.listdir('/workspace/up'))") == "['loaded.bin']"
+        assert family.http.get(f"/v1/sandboxes/{branch}/files/up/loaded.bin").status_code == 404
+
+
+def test_a_file_that_is_being_sent_to_a_sandbox_that_is_closed_meanwhile_is_refused(family):
+    under_way, go_on = threading.Event(), threading.Event()
+    with family.line() as parent, ThreadPoolExecutor(1) as threads:
+        sent = threads.submit(_uploading, family, parent, under_way, go_on)
+        assert under_way.wait(SECONDS)
+        family.close(parent)
+        go_on.set()
+        assert sent.result(SECONDS).status_code in {409, 410}

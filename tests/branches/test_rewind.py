@@ -40,3 +40,13 @@ def test_without_checkpoints_a_rewind_says_how_to_have_them(family):
         refused = family.http.post(f"/v1/sandboxes/{sandbox}/rewind", json={"turn_id": turn})
         assert refused.status_code == 409
         assert "checkpoints" in refused.json()["error"]
+
+
+def test_what_is_written_from_outside_after_a_turn_is_not_part_of_its_state(family):
+    with family.line(checkpoints=3) as sandbox:
+        for n in range(5):
+            turn = family.chat(sandbox, f"x = {n}; open('given', 'w').close()")
+            assert family.http.put(f"/v1/sandboxes/{sandbox}/files/late", content=b"late").status_code == 201
+            assert family.http.delete(f"/v1/sandboxes/{sandbox}/files/given").status_code == 204
+            family.close(family.rewind(sandbox, turn))
+            assert family.says(sandbox, "import os; print(os.listdir('/workspace'))") == "['given']"

@@ -192,6 +192,16 @@ def test_without_a_service_a_command_says_how_to_start_one(capsys, tmp_path):
     assert "not the URL" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("names", [("PODFLARE_NB_URL", "PODFLARE_NB_API_KEY"), ("PODFLARE_HOST", "PODFLARE_API_KEY")])
+def test_the_service_is_named_by_the_environment_as_for_the_python_client(
+    service, monkeypatch, capsys, tmp_path, names
+):
+    for name, value in zip(names, (service.url, service.key), strict=True):
+        monkeypatch.setenv(name, value)
+    assert cli.run(["templates", "--data-dir", str(tmp_path)]) == 0
+    assert "python-minimal" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "name", [[], ["serve"], ["chat"], ["keys"], ["sandboxes"], ["export"], ["templates"], ["doctor"]]
 )

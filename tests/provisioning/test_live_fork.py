@@ -93,10 +93,12 @@ async def test_the_service_sees_the_files_of_each_in_its_own_workspace(kernel, c
 
 async def test_the_service_sees_the_parents_files_after_a_fork_of_which_no_child_came(kernel, client):
     # Of no use to the parent, which has its loop: every child fails when it wakes.
-    await client.run("import asyncio; loop, asyncio.SelectorEventLoop = asyncio.SelectorEventLoop, None")
+    await client.run(
+        "from podflare_nb.provisioning.kernel import attach; loop, attach._fresh_loop = attach._fresh_loop, None"
+    )
     with pytest.raises(NoCapacityError, match="could not be started"):
         await kernel.fork(2)
-    await client.run("open('after', 'w').write('x'); asyncio.SelectorEventLoop = loop")
+    await client.run("open('after', 'w').write('x'); attach._fresh_loop = loop")
     assert os.listdir(kernel.workspace_fd) == ["after"]
     (child,) = (await kernel.fork(1)).children
     await child.kill()

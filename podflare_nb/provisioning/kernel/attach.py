@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from .. import datagrams
 from ..library_caches import move_jedi
-from . import fork_hooks, inspection
+from . import fork_hooks, genuine, inspection
 from .disown import forget_processes
 from .entanglements import Entanglement
 from .ipykernel_seam import TemplateApp
@@ -62,11 +62,12 @@ def serve(app: TemplateApp, handover: Handover) -> NoReturn:
     loop.call_soon(datagrams.send, handover.ctl, {"event": "up", "pid": os.getpid(), "warnings": told})
     life = Life(app, handover.ctl, app.connect(handover.listeners, handover.key))
     while True:
-        sleeper = life.run()
+        sleeper, users_library = life.run()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a parent left open is not this process's to close
             del life, loop
-        life = _sleep(app, sleeper)
+        with users_library:
+            life = _sleep(app, sleeper)
         loop = life.transport.loop
 
 
@@ -80,19 +81,21 @@ class Life:
         transport.service.io_loop.add_callback(self.orders.watch)
         transport.start()
 
-    def run(self) -> Sleeper:
-        """Serve until the process ends. Returns in a child that was forked here."""
+    def run(self) -> tuple[Sleeper, contextlib.ExitStack]:
+        """Serve until the process ends. Returns in a child that was forked here, which has the standard library as it
+        was, and what puts the user's back: to look at all of it again would write to pages that the two share."""
         while True:
             _run(self.transport.loop)
             claim = self.orders.taken
             if claim is None:
                 _end(self.transport)
-            sleeper = None
             try:
                 if claim.order.body["op"] == "fork":
-                    sleeper = LiveFork(self.app, self.transport, self.orders, claim.order).run()
-                    if sleeper is not None:
-                        return sleeper
+                    with contextlib.ExitStack() as users_library:
+                        users_library.enter_context(genuine.standard_library())
+                        sleeper = LiveFork(self.app, self.transport, self.orders, claim.order).run()
+                        if sleeper is not None:
+                            return sleeper, users_library.pop_all()
                 else:
                     inspection.answer(self.app, self.orders, claim.order)
             except datagrams.PeerClosedError:

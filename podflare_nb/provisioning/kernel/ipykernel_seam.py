@@ -18,6 +18,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from typing import Any
 
 import zmq
@@ -36,6 +37,7 @@ from .session import MAX_DISPLAY_BYTES, KernelSession
 from .streams import KernelStream
 from .transport import SHELL_INPROC, Publishing, Transport
 
+_Socket = socket.socket  # the user may put something else in its place
 SEAMS: dict[str, str] = {
     "ipykernel.kernelapp:IPKernelApp": """
         init_blackhole init_code init_connection_file init_extensions init_gui_pylab init_heartbeat init_io init_kernel
@@ -182,6 +184,7 @@ class TemplateApp(IPKernelApp):
         self.outbox = Outbox(self._stream_message)
         self.session = KernelSession(self._refused, parent=self)
         self._profile = profile
+        self._cells: Context | None = None
         self.config.HistoryManager.hist_file = ":memory:"
         warnings.filterwarnings("ignore", "To exit: use 'exit'", UserWarning)  # SystemExit ends the cell
         self.config.InteractiveShellApp.ignore_cwd = True
@@ -229,7 +232,8 @@ class TemplateApp(IPKernelApp):
         """
         self.session.renew(key)
         publishing = Publishing(self.outbox, self._welcome_message, self._captured)
-        self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts, held)
+        cells, self._cells = self._cells or copy_context(), None
+        self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts, cells, held)
         self.context = transport.context
         self.control_thread = self.iopub_thread.thread = transport.service
         for stream in self._streams:  # the user may have put others in their places, which lead to these
@@ -245,8 +249,10 @@ class TemplateApp(IPKernelApp):
         self._unplug()
 
     def abandon(self) -> None:
-        """In a forked child of a live kernel: forget the parent's connection."""
+        """In a forked child of a live kernel: forget the parent's connection. What its cells have set in their context
+        (numpy's error and print settings, decimal's context) is the child's, too."""
         if self.transport is not None:
+            self._cells = self.transport.shell.context
             self.transport.abandon()
             self._unplug()
 
@@ -286,7 +292,7 @@ def _nothing() -> None:
 
 
 def _loopback_works() -> bool:
-    with socket.socket() as probe:
+    with _Socket() as probe:
         try:
             probe.bind(("127.0.0.1", 0))
         except OSError:

@@ -10,6 +10,7 @@ Above: ``attach``; below: ``inventory``, ``sleeping``.
 from __future__ import annotations
 
 import _imp
+import mmap
 import os
 import select
 import signal
@@ -34,6 +35,8 @@ CONTINUE_SECONDS = 30.0
 """How long the kernel waits to be told to go on."""
 IMPORT_SECONDS, LOOK_SECONDS = 2.0, 0.005
 """How long a thread of the user's may go on to import, and how often to look."""
+ROOM_BYTES = 32 << 20
+"""Address space that a fork needs, and the kernel to go on after it."""
 # The user may put something else in their places.
 _exit, _monotonic, _sleep, _import_lock_held = os._exit, time.monotonic, time.sleep, _imp.lock_held
 
@@ -143,6 +146,8 @@ class LiveFork:
 
 def _hindrance() -> str:
     """What a fork would wait for, and perhaps for ever; "" for nothing."""
+    if not _room_for_memory():
+        return "there is no room for more memory (RLIMIT_AS)"
     if not room_for_a_thread():
         return "there is no room for another thread or process"
     until = _monotonic() + IMPORT_SECONDS
@@ -151,6 +156,14 @@ def _hindrance() -> str:
             return "a thread holds Python's import lock"
         _sleep(LOOK_SECONDS)
     return ""
+
+
+def _room_for_memory() -> bool:
+    try:
+        mmap.mmap(-1, ROOM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def _call_hooks(kind: str, app: TemplateApp) -> list[Entanglement]:

@@ -141,6 +141,8 @@ class Orders:
         return True
 
     def _unread(self) -> bool:
+        if self.ctl.fileno() < 0:
+            return False  # the user has closed it: nothing can be ordered any more, but code can run
         poll = _poll()
         poll.register(self.ctl, select.POLLIN)
         return bool(poll.poll(0))

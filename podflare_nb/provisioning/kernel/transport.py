@@ -15,7 +15,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +78,10 @@ class ShellChannel:
     Stands where ipykernel expects a ZMQStream, without its queueing and polling.
     """
 
-    def __init__(self, shell: zmq.Socket[bytes], interrupts: Interrupts) -> None:
+    def __init__(self, shell: zmq.Socket[bytes], interrupts: Interrupts, context: Context) -> None:
         self.socket = shell
+        self.context = context
         self._interrupts = interrupts
-        self._context: Context = copy_context()
         self._pending: deque[list[Any] | None] = deque()
         self._task: asyncio.Task[None] | None = None
         self._overtaking = 0
@@ -155,7 +155,7 @@ class ShellChannel:
                 self._task.add_done_callback(self._finished)
 
     def _start(self, message: list[Any]) -> asyncio.Task[None]:
-        task = self._loop.create_task(self._handle(message), context=self._context)
+        task = self._loop.create_task(self._handle(message), context=self.context)
         self._interrupts.own_tasks.add(task)
         task.add_done_callback(self._report)
         return task
@@ -187,11 +187,19 @@ class Publishing:
 
 
 class Transport:
-    """Sockets, service thread and capture of one kernel process. ``listeners``: descriptor of each of CHANNELS;
-    ``held``: of who is made a kernel before it has a root of its own. ``start`` begins to serve."""
+    """Sockets, service thread and capture of one kernel process. ``start`` begins to serve.
+
+    ``listeners``: descriptor of each of CHANNELS; ``cells``: the context that requests are handled in; ``held``: of
+    who is made a kernel before it has a root of its own.
+    """
 
     def __init__(
-        self, listeners: Mapping[str, int], publishing: Publishing, interrupts: Interrupts, held: Held | None = None
+        self,
+        listeners: Mapping[str, int],
+        publishing: Publishing,
+        interrupts: Interrupts,
+        cells: Context,
+        held: Held | None = None,
     ) -> None:
         before = {each.fd for each in listed(numbers(held))}
         self._outbox = publishing.outbox
@@ -204,7 +212,7 @@ class Transport:
         self.control_socket = self._bind(zmq.ROUTER, listeners["control"])
         self.iopub_socket = self._bind(zmq.XPUB, listeners["iopub"])
         self._hb_socket = self._bind(zmq.ROUTER, listeners["hb"])
-        self.shell = ShellChannel(self.shell_socket, interrupts)
+        self.shell = ShellChannel(self.shell_socket, interrupts, cells)
         self.capture = Capture(publishing.captured)
         self._timer = Timer(FLUSH_SECONDS)
         self._wire(publishing)

@@ -182,3 +182,53 @@ def test_a_sleepers_child_that_hangs_is_killed_and_told_of(client, kernel):
         with pytest.raises(datagrams.PeerClosedError):
             datagrams.receive(ours)
     asleep.close()
+
+
+REPLACED = {
+    "sockets that are blocked": """
+import socket
+class No:
+    def __new__(cls, *_, **__): 1/0
+place = vars(socket), 'socket'
+socket.socket = No""",
+    "no function of sockets": """
+import socket
+place = vars(socket), 'send_fds'
+socket.send_fds = socket.socketpair = None""",
+    "no epoll": """
+import select
+place = vars(select), 'epoll'
+del select.epoll, select.poll""",
+    "locks that are none": """
+import threading, _thread
+place = vars(threading), 'Lock'
+threading.Lock = threading.RLock = threading.Event = _thread.allocate_lock = None""",
+    "a clock that stands still": "import time\nplace = vars(time), 'monotonic'\ntime.monotonic = lambda: 1.0",
+    "signals": """
+import signal
+place = vars(signal), 'pthread_sigmask'
+signal.pthread_sigmask = signal.set_wakeup_fd = None""",
+    "json": "import json\nplace = vars(json), 'dumps'\njson.dumps = json.loads = None",
+    "descriptors": "import os\nplace = vars(os), 'dup2'\nos.dup2 = os.pipe2 = os.fstat = os.listdir = None",
+}
+
+
+@pytest.mark.parametrize("code", REPLACED.values(), ids=REPLACED)
+def test_a_standard_library_that_was_replaced_hinders_no_fork_and_stays_replaced(client, woken, code):
+    client.run(f"{code}\nusers = place[0].get(place[1])")
+    child, other = woken()
+    with contextlib.ExitStack() as ends:
+        asleep = child.fork().children[0]
+        grandchild = asleep.serve()
+        ends.callback(grandchild.close)
+        for each in (client, other, grandchild.client()):
+            assert each.value("place[0].get(place[1]) is users") == "True"
+            assert each.run("print('still here')").text() == "still here\n"
+
+
+def test_a_kernel_whose_control_socket_was_closed_runs_code(client):
+    client.run(
+        "import gc, socket\nfor each in gc.get_objects():\n"
+        "    if type(each) is socket.socket and each.type == socket.SOCK_SEQPACKET: each.close()"
+    )
+    assert client.value("6 * 7") == "42"

@@ -467,3 +467,20 @@ def test_a_child_that_cannot_serve_says_where(client, kernel, tmp_path):
         asleep.serve(root=not_a_root)
     assert failure.value.args[0]["where"] == "wake"
     asleep.close()
+
+
+def test_what_cells_set_in_their_context_is_a_childs_and_a_grandchilds(kernel, client, family):
+    client.run(
+        "import decimal, contextvars, numpy as np\nnp.seterr(divide='raise'); np.set_printoptions(precision=2)\n"
+        "decimal.setcontext(decimal.Context(prec=3)); mine = contextvars.ContextVar('mine', default=0); mine.set(5)"
+    )
+    seen = "(np.geterr()['divide'], np.get_printoptions()['precision'], decimal.getcontext().prec, mine.get())"
+    (child,) = family()
+    assert child.value(seen) == "('raise', 2, 3, 5)"
+    child.run("mine.set(6)")
+    assert client.value("mine.get()") == "5"
+    (second,) = kernel.fork().children
+    family.ends.callback(second.close)
+    (grandchild,) = second.fork()
+    family.ends.callback(grandchild.close)
+    assert grandchild.serve().client().value(seen) == "('raise', 2, 3, 5)"

@@ -79,3 +79,21 @@ def test_an_order_whose_descriptors_find_no_room_is_refused_by_its_number(client
     assert "RLIMIT_NOFILE" in refused["error"]
     client.run("resource.setrlimit(resource.RLIMIT_NOFILE, kept)")
     assert client.value("1") == "1"
+
+
+def test_without_address_space_a_fork_is_refused_before_anything_is_halted(client, kernel):
+    client.run("import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))")
+    with pytest.raises(RefusedError, match="RLIMIT_AS"):
+        kernel.fork()
+    assert client.value("6 * 7") == "42"
+
+
+def test_an_audit_hook_that_forbids_everything_is_told_and_the_kernel_goes_on(client, kernel):
+    client.run(
+        "import sys\ndef no(event, _):\n"
+        "    if event.startswith(('os.', 'socket.', 'open')): raise RuntimeError(event)\n"
+        "sys.addaudithook(no)"
+    )
+    with pytest.raises(RefusedError, match="RuntimeError: "):
+        kernel.fork()
+    assert client.value("6 * 7") == "42"
