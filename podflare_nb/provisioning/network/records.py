@@ -1,4 +1,8 @@
-"""What is told to the supervisor of connections: batched, bounded, and of each network at most so many a second."""
+"""What is told to the supervisor of connections: bounded, of each network at most so many a second.
+
+What was refused is told before whoever was refused can know, so that it reaches a reader while the code still runs that
+caused it. The rest is told in batches.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,8 @@ class Records:
         allowance = self._allowances.setdefault(record.network, _Allowance(BURST, now))
         if len(self._waiting) < MAX_WAITING and allowance.take(now):
             self._waiting.append(record)
+            if record.verdict == "refused":
+                self._send_records()
         else:
             self._dropped[record.network] += 1
         self._some.set()
@@ -110,7 +116,7 @@ class Records:
                 self._send_traffic()
             if self._waiting or self._dropped or self._traffic:
                 self._some.set()
-            await asyncio.sleep(BATCH_SECONDS)  # the first is told at once; what comes meanwhile, together
+            await asyncio.sleep(BATCH_SECONDS)  # what comes meanwhile is told together
 
     def _send_records(self) -> None:
         while self._waiting or self._dropped:

@@ -71,3 +71,16 @@ async def test_what_a_full_socket_does_not_take_is_told_later_and_bounded():
 def test_texts_are_bounded():
     told = record(host="x" * 1_000, reason="y" * 1_000).to_json()
     assert (len(told["host"]), len(told["reason"])) == (MAX_TEXT, MAX_TEXT)
+
+
+def test_what_was_refused_is_told_before_whoever_asked_can_know():
+    sent = []
+    records = Records(lambda body: sent.append(body) or True, lambda: 0.0)
+    records.add(record(host="allowed.example"))
+    assert sent == []
+    for host in ("first.example", "second.example"):
+        records.add(ConnectionRecord("n", "refused", "dns", host, 53))
+    assert [[each["host"] for each in body["records"]] for body in sent] == [
+        ["allowed.example", "first.example"],
+        ["second.example"],
+    ]
