@@ -84,3 +84,27 @@ def test_what_was_refused_is_told_before_whoever_asked_can_know():
         ["allowed.example", "first.example"],
         ["second.example"],
     ]
+
+
+async def test_whoever_refuses_waits_until_it_was_passed_on():
+    sent = []
+    records = Records(lambda body: sent.append(body) or True, lambda: 0.0)
+    await records.delivered()  # nothing was sent
+    records.add(ConnectionRecord("n", "refused", "dns", "a.example", 53))
+    records.add(ConnectionRecord("n", "refused", "dns", "b.example", 53))
+    delivery = asyncio.create_task(records.delivered())
+    await asyncio.sleep(0)
+    records.heard(sent[0]["number"])
+    await asyncio.sleep(0)
+    assert not delivery.done()
+    records.heard(sent[1]["number"])
+    async with asyncio.timeout(60):
+        await delivery
+        await records.delivered()
+
+
+async def test_whoever_refuses_does_not_wait_long_for_somebody_who_does_not_listen():
+    records = Records(lambda _: True, lambda: 0.0)
+    records.add(ConnectionRecord("n", "refused", "dns", "a.example", 53))
+    async with asyncio.timeout(60):
+        await records.delivered()
