@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,6 +79,8 @@ class Records:
         self._some = asyncio.Event()
         self._number = 0
         self._heard = 0
+        self._unheard = False
+        """Nobody listened, when last somebody waited."""
         self._deliveries: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def add(self, record: ConnectionRecord) -> None:
@@ -112,21 +113,23 @@ class Records:
 
     def heard(self, number: int) -> None:
         """What we sent under this number, and all before, was passed on."""
-        self._heard = max(self._heard, number)
+        self._heard, self._unheard = max(self._heard, number), False
         while self._deliveries and self._deliveries[0][0] <= self._heard:
             delivery = self._deliveries.popleft()[1]
             if not delivery.done():
                 delivery.set_result(None)
 
     async def delivered(self) -> None:
-        """Wait, not long, until all that was sent so far was passed on."""
-        if self._heard >= self._number:
+        """Wait, not long, until all that was sent so far was passed on. Who did not listen is waited for once."""
+        if self._heard >= self._number or self._unheard:
             return
         delivery: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._deliveries.append((self._number, delivery))
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await delivery
+        except TimeoutError:
+            self._unheard = True
 
     async def run(self) -> None:
         """Send what there is, for good."""
