@@ -15,6 +15,13 @@ def url_path(path: str) -> str:
     return "/".join(part.replace(".", "%2E") if part in {".", ".."} else part for part in parts)
 
 
+def url_segment(name: str) -> str:
+    """Quote one name of a URL's path, such as an id: whatever it holds, it leads to nothing else of the API."""
+    if not name:
+        raise InvalidArgumentError("An id is empty; ids are as sbx_4f1c...")
+    return quote(name, safe="").replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
+
+
 def parent_and_name(path: str) -> tuple[str, str]:
     """Split a path; the parent of a path without a slash is the workspace itself."""
     parent, slash, name = path.rstrip("/").rpartition("/")

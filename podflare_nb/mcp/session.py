@@ -45,7 +45,7 @@ class ToolSession:
 
     async def sandbox(self, sandbox_id: str | None = None) -> AsyncSandbox:
         """Give a sandbox by its id; without one the session's own, which is made when there is none."""
-        if sandbox_id is not None:
+        if sandbox_id:
             return await self._by_id(sandbox_id)
         async with self._first:
             return self._own or await self.create(template=self._template)

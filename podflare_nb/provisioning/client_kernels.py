@@ -200,6 +200,7 @@ class HeldKernels:
         network = self._networks.get(family)
         if network is None:
             network = self._networks[family] = FamilyNetwork(INTERNET if egress is None else Egress.from_json(egress))
+            network.catch_up = self.link.hear_of_networks
         return network
 
     def adopt(self, body: dict[str, Any], fds: list[int]) -> Kernel:

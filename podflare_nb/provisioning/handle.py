@@ -46,6 +46,8 @@ class FamilyNetwork:
         self.label: dict[str, str] = {}
         """For the audit: which sandbox it began with, and whose."""
         self.listeners: set[Callable[[Sequence[NetworkRecord]], None]] = set()
+        self.catch_up: Callable[[], None] = lambda: None
+        """Hear now what was told already."""
 
     def __repr__(self) -> str:
         return f"<FamilyNetwork {self.egress}>"

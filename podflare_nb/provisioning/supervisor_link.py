@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .. import errors
 from . import datagrams
 from .waiting import receive, writable
 
+_OF_NETWORKS = b'{"event": "network"'
 LOST = "The supervisor has ended, and every kernel with it; restart the service."
 
 
@@ -83,6 +85,16 @@ class SupervisorLink:
             pass
         finally:
             self._lose()
+
+    def hear_of_networks(self) -> None:
+        """Dispatch what was told of networks and not read yet, up to the first of anything else, whose turn comes.
+
+        Whoever ends a run asks: what the run was refused was told before its kernel could say that it has ended, but
+        both may lie there when the loop comes to look.
+        """
+        with suppress(BlockingIOError, OSError):
+            while self._sock.recv(len(_OF_NETWORKS), socket.MSG_PEEK | socket.MSG_DONTWAIT) == _OF_NETWORKS:
+                self._on_event(datagrams.receive(self._sock))
 
     def _dispatch(self, datagram: datagrams.Datagram) -> None:
         if "event" in datagram.body:

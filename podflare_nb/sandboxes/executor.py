@@ -212,6 +212,7 @@ class Executor:
             self._watch.deadline(execution.request.timeout_seconds)
 
     def _finish(self, result: ExecutionResult) -> None:
+        self._keeper.handle.network.catch_up()
         execution, self._current, self._run, self._msg_id = self._current, None, None, ""
         if self._watch is not None:
             self._watch.close()

@@ -239,6 +239,22 @@ def test_lines_that_end_as_in_windows_stay_so(sandbox):
     edit(sandbox, command="str_replace", path="dos.txt", old_str="a\nb", new_str="a\nx\nb")
     edit(sandbox, command="insert", path="dos.txt", insert_line=3, insert_text="c\n")
     assert sandbox.files.read("dos.txt") == b"a\r\nx\r\nb\r\nc\r\n"
+    edit(sandbox, command="str_replace", path="dos.txt", old_str="a\r\nx\r\n", new_str="y\r\n")
+    edit(sandbox, command="insert", path="dos.txt", insert_line=3, insert_text="d\r\n")
+    assert sandbox.files.read("dos.txt") == b"y\r\nb\r\nc\r\nd\r\n"
+
+
+def test_a_line_ends_where_the_view_ends_it_and_nowhere_else(sandbox):
+    edit(sandbox, command="create", path="odd.txt", file_text="a\x0cb\u2028c\rd\x85e\nsecond\nthird\n")
+    shown = text_of(edit(sandbox, command="insert", path="odd.txt", insert_line=2, insert_text="between"))
+    assert shown.endswith("     2\tsecond\n     3\tbetween\n     4\tthird")
+    assert sandbox.files.read("odd.txt").decode().split("\n")[1:] == ["second", "between", "third", ""]
+
+
+def test_lines_of_blanks_are_written_as_they_are(sandbox):
+    text = "def f():\n    \n\treturn 1\n  "
+    edit(sandbox, command="create", path="blank.py", file_text=text)
+    assert sandbox.files.read("blank.py").decode() == text
 
 
 def test_a_part_of_a_file_is_viewed_by_its_lines(sandbox):

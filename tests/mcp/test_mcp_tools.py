@@ -286,3 +286,19 @@ async def test_a_made_sandbox_has_what_was_asked_for_and_is_gone_on_with(service
     assert "egress is a string, not a boolean or an object" in text_of(no_policy)
     assert too_much.is_error
     assert "ram_mib" in text_of(too_much)
+
+
+@pytest.mark.parametrize("named", ["../../v1/templates#", "sbx_1/files", "sbx_1?a=1", "..", "."])
+async def test_an_id_that_a_model_makes_up_leads_to_nothing_else_of_the_api(service: Service, named: str):
+    async with connected(service) as client:
+        for tool, more in (("run_python", {"code": "1"}), ("notebook", {}), ("destroy_sandbox", {})):
+            answer = await client.call_tool(tool, {"sandbox_id": named, **more})
+            assert answer.is_error
+            assert named in text_of(answer)
+            assert "API's documentation" not in text_of(answer)
+
+
+async def test_an_empty_id_is_an_id_left_out(service: Service):
+    async with connected(service) as client:
+        first = await run(client, "x = 1")
+        assert sandbox_of(await ran(client, "run_python", code="x", sandbox_id="")) == sandbox_of(first)

@@ -86,6 +86,12 @@ async def test_whoever_runs_code_is_told_once_what_was_refused_and_the_notebook_
     assert "network" not in {output["output_type"] for _, output in house.observed[sandbox.id].outputs}
 
 
+async def test_what_was_told_before_a_run_ended_is_in_that_run(house, sandbox):
+    network = sandbox_network(house)
+    network.catch_up = lambda: network.hear([REFUSED])
+    assert [notice.message for notice in (await run(sandbox, "print(1)")).execution.refusals] == [WHY]
+
+
 def sandbox_network(house) -> FamilyNetwork:
     return house.kernels.handles[-1].network
 

@@ -9,6 +9,7 @@ from podflare_nb.client._async.files import AsyncFiles
 from podflare_nb.client.differences import Diff
 from podflare_nb.client.errors import PodflareError
 from podflare_nb.client.family import Branch, Checkpoint
+from podflare_nb.client.paths import url_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ class AsyncBranching:
         This sandbox keeps its id. ``winner`` is used up: every call of it but those for its notebook raises
         MergedError. Other branches live on.
         """
-        await self._calls.call("POST", f"/merge_into/{_id_of(winner)}")
+        await self._calls.call("POST", f"/merge_into/{url_segment(_id_of(winner))}")
         if not isinstance(winner, str):
             await winner._calls.merged(self._calls.id)  # noqa: SLF001 - an object of this very kind
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podflare_nb.client.errors import MergedError, NotOpenError
+from podflare_nb.client.paths import url_segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -53,7 +54,7 @@ class AsyncCalls:
                 f"{self.id} was merged into {self.merged_into}: use that one. Its notebook can still be read.",
                 details={"merged_into": self.merged_into},
             )
-        return f"/v1/sandboxes/{self.id}{rest}"
+        return f"/v1/sandboxes/{url_segment(self.id)}{rest}"
 
     async def call(  # noqa: PLR0913 - each says how the request is to be treated
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from podflare_nb.client.paths import url_segment
 from podflare_nb.client.ports import PortInfo, PortLink
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class AsyncPorts:
 
         Requests need your key in the Authorization header; a browser needs to be logged in.
         """
-        return f"{self._calls.connection.endpoint.url}/sandboxes/{self._calls.id}/ports/{port}/"
+        return f"{self._calls.connection.endpoint.url}/sandboxes/{url_segment(self._calls.id)}/ports/{port}/"
 
     async def port_link(self, port: int, *, expires_seconds: int | None = None) -> PortLink:
         """Make a link that shows a port to whoever has it, for an hour unless named (1 to 86400 seconds).

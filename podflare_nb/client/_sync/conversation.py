@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from podflare_nb.client.errors import ConnectionLostError, ServiceUnreachableError, StreamBrokenError
 from podflare_nb.client.events import ChatEvent, events_of
+from podflare_nb.client.paths import url_segment
 from podflare_nb.client.turns import TURN_ENDS, Turn, TurnCollector
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Conversation:
 
         A lost connection is taken up again, ``RESUMES`` times in a row; then StreamBrokenError is raised.
         """
-        path = f"/chat/{turn_id}/events"
+        path = f"/chat/{url_segment(turn_id)}/events"
         seq = after
         received = failures = 0
         while True:
@@ -149,9 +150,9 @@ class Conversation:
 
     def cancel(self, turn_id: str) -> None:
         """Stop a turn: the agent, and the code that it runs."""
-        self._calls.call("POST", f"/chat/{turn_id}/cancel", {})
+        self._calls.call("POST", f"/chat/{url_segment(turn_id)}/cancel", {})
 
     def approve(self, turn_id: str, tool_call_id: str, *, approved: bool = True) -> None:
         """Answer an approval-request: let the code run, or not."""
         body = {"tool_call_id": tool_call_id, "approved": approved}
-        self._calls.call("POST", f"/chat/{turn_id}/approve", body)
+        self._calls.call("POST", f"/chat/{url_segment(turn_id)}/approve", body)

@@ -15,35 +15,41 @@ MOST_BYTES = 1_000_000
 
 _EDIT = """\
 python3 -I - <<'EOF'
+import re
 {literals}
+def lines_of(whole):
+    return re.findall("[^\\n]*\\n|[^\\n]+", whole)  # as cat -n has them; splitlines knows more ends
 try:
     text = open(path, encoding="utf-8", newline="").read()
 except (OSError, ValueError) as error:
     raise SystemExit(f"{{path}} cannot be edited: {{error}}. View it, or create it first.")
 end = "\\r\\n" if "\\r\\n" in text else "\\n"
+def fitting(part):
+    return part if end == "\\n" else part.replace(end, "\\n").replace("\\n", end)
 {edit}
 with open(path, "w", encoding="utf-8", newline="") as file:
     file.write(text)
 print(f"{{path}} was changed. It is now, from line {{max(line - 3, 1)}}:")
-for number, shown in list(enumerate(text.splitlines(), 1))[max(line - 4, 0) : line + added + 3]:
-    print(f"{{number:6}}\\t{{shown}}")
+for number, shown in list(enumerate(lines_of(text), 1))[max(line - 4, 0) : line + added + 3]:
+    print(f"{{number:6}}\\t{{shown.rstrip(end)}}")
 EOF"""
 
 _REPLACE = """\
-old, new = old.replace("\\n", end), new.replace("\\n", end)
-found = [text.count("\\n", 0, i) + 1 for i in range(len(text)) if text.startswith(old, i)]
+old, new = fitting(old), fitting(new)
+found = [i for i in range(len(text)) if text.startswith(old, i)]
+lines = [text.count("\\n", 0, i) + 1 for i in found[:20]]
 if len(found) != 1:
-    lines = f", in the lines {', '.join(map(str, found[:20]))}. Give more of the text around it" if found else ""
-    raise SystemExit(f"old_str occurs {len(found)} times in {path}{lines}; it must occur exactly once, character by "
+    where = f", in the lines {', '.join(map(str, lines))}. Give more of the text around it" if found else ""
+    raise SystemExit(f"old_str occurs {len(found)} times in {path}{where}; it must occur exactly once, character by "
                      "character. Nothing was changed.")
-line, added = found[0], new.count("\\n")
+line, added = lines[0], new.count("\\n")
 text = text.replace(old, new)"""
 
 _INSERT = """\
-lines = text.splitlines(keepends=True)
+lines = lines_of(text)
 if line > len(lines):
     raise SystemExit(f"{path} has {len(lines)} lines; insert_line can be 0 to {len(lines)}. Nothing was changed.")
-new = new.replace("\\n", end)
+new = fitting(new)
 if line and not lines[line - 1].endswith("\\n"):
     lines[line - 1] += end
 if line < len(lines) and not new.endswith("\\n"):

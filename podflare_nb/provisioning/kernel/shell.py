@@ -19,6 +19,7 @@ from typing import Any
 
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.autocall import ZMQExitAutocall
+from IPython.core.inputtransformer2 import TransformerManager, leading_indent
 from traitlets import default
 
 from . import processes
@@ -39,6 +40,13 @@ class ExitCell(ZMQExitAutocall):
 
 class KernelShell(ZMQInteractiveShell):
     """See the module."""
+
+    @default("input_transformer_manager")
+    def _default_input_transformer_manager(self) -> TransformerManager:
+        manager = TransformerManager()
+        transforms = manager.cleanup_transforms
+        manager.cleanup_transforms = [_common_indent if each is leading_indent else each for each in transforms]
+        return manager
 
     @default("exiter")
     def _default_exiter(self) -> ExitCell:
@@ -136,6 +144,14 @@ class KernelShell(ZMQInteractiveShell):
             stb = [_shortened(line) for line in stb]
             evalue = _shortened(text)
         super()._showtraceback(etype, evalue, stb)
+
+
+def _common_indent(lines: list[str]) -> list[str]:
+    """IPython's ``leading_indent``, which also empties every line of blanks, where nothing is indented in common: those
+    are lines of strings and of scripts, such as a file that a heredoc holds."""
+    dedented: list[str] = leading_indent(lines)
+    same = all(one == other for one, other in zip(lines, dedented, strict=False) if not one.isspace())
+    return lines if same else dedented
 
 
 def _shortened(text: str) -> str:

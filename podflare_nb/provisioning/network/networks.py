@@ -52,7 +52,7 @@ class Networks:
         self._networks: dict[str, SandboxNetwork] = {}
         self._refusing: asyncio.Task[None] | None = None
         self._mirror_alone: dict[str, int] = {}
-        self.gateway = Attendant(GATEWAY, self._all_for_gateway, self._hear)
+        self.gateway = Attendant(GATEWAY, self._all_for_gateway, self._hear_gateway)
         self.mirror = Attendant(MIRROR, self._all_for_mirror, self._hear)
 
     def __repr__(self) -> str:
@@ -151,6 +151,12 @@ class Networks:
                 continue
             with suppress(OSError):  # its jail is on its way out
                 yield order_of(network)
+
+    def _hear_gateway(self, event: dict[str, Any]) -> None:
+        """It waits with what it refuses until the service has been told why."""
+        self._hear(event)
+        if "number" in event:
+            self.gateway.tell({"op": "heard", "number": event["number"]})
 
     def _hear(self, event: dict[str, Any]) -> None:
         """What a gateway or mirror tells. They are ours, but what they read is not: shapes are checked by readers."""

@@ -1,15 +1,21 @@
-"""What is told to the supervisor of connections: batched, bounded, and of each network at most so many a second."""
+"""What is told to the supervisor of connections: bounded, of each network at most so many a second.
+
+What was refused is told at once, and whoever refuses waits for ``delivered`` before it says so: then a reader has it
+while the code still runs that caused it. The rest is told in batches.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 BATCH_SECONDS = 0.05
+DELIVERY_SECONDS = 0.25
+"""A refusal is quick, whoever does not listen."""
 BATCH_RECORDS = 100
 TRAFFIC_SECONDS = 1.0
 RECORDS_A_SECOND = 50.0
@@ -71,6 +77,11 @@ class Records:
         self._allowances: dict[str, _Allowance] = {}
         self._traffic: dict[str, list[int]] = {}
         self._some = asyncio.Event()
+        self._number = 0
+        self._heard = 0
+        self._unheard = False
+        """Nobody listened, when last somebody waited."""
+        self._deliveries: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def add(self, record: ConnectionRecord) -> None:
         """Tell it, or count it as dropped if its network has said too much."""
@@ -78,6 +89,8 @@ class Records:
         allowance = self._allowances.setdefault(record.network, _Allowance(BURST, now))
         if len(self._waiting) < MAX_WAITING and allowance.take(now):
             self._waiting.append(record)
+            if record.verdict == "refused":
+                self._send_records()
         else:
             self._dropped[record.network] += 1
         self._some.set()
@@ -98,6 +111,26 @@ class Records:
         """It is closed: what it said already is still told."""
         self._allowances.pop(network, None)
 
+    def heard(self, number: int) -> None:
+        """What we sent under this number, and all before, was passed on."""
+        self._heard, self._unheard = max(self._heard, number), False
+        while self._deliveries and self._deliveries[0][0] <= self._heard:
+            delivery = self._deliveries.popleft()[1]
+            if not delivery.done():
+                delivery.set_result(None)
+
+    async def delivered(self) -> None:
+        """Wait, not long, until all that was sent so far was passed on. Who did not listen is waited for once."""
+        if self._heard >= self._number or self._unheard:
+            return
+        delivery: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deliveries.append((self._number, delivery))
+        try:
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                await delivery
+        except TimeoutError:
+            self._unheard = True
+
     async def run(self) -> None:
         """Send what there is, for good."""
         told = self._clock() - TRAFFIC_SECONDS
@@ -110,15 +143,19 @@ class Records:
                 self._send_traffic()
             if self._waiting or self._dropped or self._traffic:
                 self._some.set()
-            await asyncio.sleep(BATCH_SECONDS)  # the first is told at once; what comes meanwhile, together
+            await asyncio.sleep(BATCH_SECONDS)  # what comes meanwhile is told together
 
     def _send_records(self) -> None:
         while self._waiting or self._dropped:
             batch = self._waiting[:BATCH_RECORDS]
             dropped = dict(list(self._dropped.items())[:BATCH_RECORDS])
-            body = {"event": "connections", "records": [record.to_json() for record in batch], "dropped": dropped}
+            body = {
+                "event": "connections", "number": self._number + 1,
+                "records": [record.to_json() for record in batch], "dropped": dropped,
+            }  # fmt: skip
             if not self._send(body):
                 return
+            self._number += 1
             del self._waiting[: len(batch)]
             for network in dropped:
                 del self._dropped[network]

@@ -64,3 +64,13 @@ def test_an_interrupt_ends_the_whole_process_group(client, kernel):
     ended = f"open('/proc/{child}/stat').read().split()[2] == 'Z'"
     wait = f"try:\n    while not {ended}: pass\nexcept OSError: pass"
     assert client.run(wait).reply["status"] == "ok"
+
+
+@pytest.mark.parametrize("text", ["a\n  \nb\n", "  \n\t\n", "\ta\n \n\tb\n  \n"])
+def test_lines_of_blanks_in_a_script_and_in_a_string_stay(client, text):
+    assert client.run(f"%%bash\ncat <<'EOF'\n{text}EOF").text() == text
+    assert client.run(f"print('''\n{text}''', end='')").text() == f"\n{text}"
+
+
+def test_a_cell_that_is_indented_as_a_whole_runs(client):
+    assert client.run("    if True:\n        print('one')\n  \n    print('two')").text() == "one\ntwo\n"

@@ -71,3 +71,48 @@ async def test_what_a_full_socket_does_not_take_is_told_later_and_bounded():
 def test_texts_are_bounded():
     told = record(host="x" * 1_000, reason="y" * 1_000).to_json()
     assert (len(told["host"]), len(told["reason"])) == (MAX_TEXT, MAX_TEXT)
+
+
+def test_what_was_refused_is_told_before_whoever_asked_can_know():
+    sent = []
+    records = Records(lambda body: sent.append(body) or True, lambda: 0.0)
+    records.add(record(host="allowed.example"))
+    assert sent == []
+    for host in ("first.example", "second.example"):
+        records.add(ConnectionRecord("n", "refused", "dns", host, 53))
+    assert [[each["host"] for each in body["records"]] for body in sent] == [
+        ["allowed.example", "first.example"],
+        ["second.example"],
+    ]
+
+
+async def test_whoever_refuses_waits_until_it_was_passed_on():
+    sent = []
+    records = Records(lambda body: sent.append(body) or True, lambda: 0.0)
+    await records.delivered()  # nothing was sent
+    records.add(ConnectionRecord("n", "refused", "dns", "a.example", 53))
+    records.add(ConnectionRecord("n", "refused", "dns", "b.example", 53))
+    delivery = asyncio.create_task(records.delivered())
+    await asyncio.sleep(0)
+    records.heard(sent[0]["number"])
+    await asyncio.sleep(0)
+    assert not delivery.done()
+    records.heard(sent[1]["number"])
+    async with asyncio.timeout(60):
+        await delivery
+        await records.delivered()
+
+
+async def test_whoever_refuses_waits_once_and_not_long_for_somebody_who_does_not_listen():
+    records = Records(lambda _: True, lambda: 0.0)
+    async with asyncio.timeout(60):
+        for number in range(1, 1_000):  # with a wait for each it would be minutes
+            records.add(ConnectionRecord(str(number), "refused", "dns", "a.example", 53))
+            await records.delivered()
+    records.heard(1)
+    delivery = asyncio.create_task(records.delivered())
+    await asyncio.sleep(0)
+    assert not delivery.done()
+    records.heard(999)
+    async with asyncio.timeout(60):
+        await delivery

@@ -2,8 +2,9 @@
 
 In: ``{"op": "open", "network", "egress", "address"?}`` with the descriptors ``[dns_udp, dns_tcp, proxy_tcp, nflog?,
 redirected_ipv4?, redirected_ipv6?]``;
-``{"op": "egress", "network", "egress"}``; ``{"op": "close", "network"}``. Out: ``{"event": "ready"}`` and what
-``records`` tells. ``address``: the network's addresses on the router, by which its connections are known there.
+``{"op": "egress", "network", "egress"}``; ``{"op": "close", "network"}``; ``{"op": "heard", "number"}``: what
+``records`` told under this number was passed on. Out: ``{"event": "ready"}`` and what ``records`` tells. ``address``:
+the network's addresses on the router, by which its connections are known there.
 """
 
 from __future__ import annotations
@@ -167,6 +168,9 @@ class Control:
 
     async def _do(self, datagram: datagrams.Datagram) -> None:
         body = datagram.body
+        if body["op"] == "heard":
+            self._around.records.heard(int(body["number"]))
+            return
         name = str(body["network"])
         if body["op"] == "open":
             egress, addresses = Egress.from_json(body["egress"]), [address(text) for text in body.get("address", ())]

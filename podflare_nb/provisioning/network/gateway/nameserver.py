@@ -83,6 +83,7 @@ class NameServer:
                 await self._add_others(question, response)
         except RefusedError as error:
             self._network.refused("dns", _text(question.name), DNS_PORT, error)
+            await self._network.told()
             response.set_rcode(dns.rcode.NXDOMAIN)
             _explain(query, response, error.sentence)
         except UnresolvedError as error:

@@ -66,6 +66,8 @@ class ProxyConnection:
             if isinstance(error, BadResponseError) and error.begun:
                 abort(self._client.sock)  # what has no length would look whole
             else:
+                self._leave_origin()
+                await self._network.told()
                 await self._client.answer(*_answer_to(error))
         return None
 
@@ -81,6 +83,8 @@ class ProxyConnection:
                     await self._inside(origin)
             except DisagreementError as error:
                 origin.reason = error.reason
+                self._leave_origin()
+                await self._network.told()
                 await self._client.farewell(error.last_words)
 
     async def _inside(self, origin: Origin) -> None:

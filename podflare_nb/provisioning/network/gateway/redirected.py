@@ -46,6 +46,7 @@ async def serve(network: SandboxNetwork, sock: socket.socket) -> None:
             await both_ways(ClientConnection(sock), origin, network.around.pipes)
     except RefusedError as error:
         network.refused("tcp", str(host), port, error)
+        await network.told()
         abort(sock)
     except (OSError, UnreachableError):
         abort(sock)

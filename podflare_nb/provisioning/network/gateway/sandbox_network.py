@@ -109,6 +109,10 @@ class SandboxNetwork:
         """Tell of a refusal."""
         self.around.records.add(ConnectionRecord(self.id, "refused", protocol, host, port, reason=error.reason))
 
+    async def told(self) -> None:
+        """Wait until what was refused is known to who reads of it: before it is said inside, and not long."""
+        await self.around.records.delivered()
+
 
 class Origin:
     """A connection to a host outside. ``close`` tells of it."""
