@@ -81,6 +81,13 @@ def test_a_calls_own_deadline_ends_it_and_keeps_the_state(http, sandbox):
     assert stdout(run(http, sandbox, "print(x)")) == ["5"]
 
 
+def test_a_command_that_ignores_its_deadline_is_killed_and_the_variables_stay(http, sandbox):
+    run(http, sandbox, "x = 1")
+    *_, end = run(http, sandbox, "trap '' INT; read < <(sleep 600)", language="bash", timeout_seconds=0.5)
+    assert (end["data"], end["status"], end["state_preserved"]) == (124, "timeout", True)
+    assert run(http, sandbox, "print(x)")[0]["data"] == "1"
+
+
 def test_code_that_ignores_its_deadline_loses_its_state_and_is_told_so(http, sandbox):
     # Cells after this one are not interrupted, however early: what would make them so again does nothing any more.
     run(http, sandbox, "import signal, time; x = signal.signal(2, signal.SIG_IGN); signal.signal = lambda *_: None")

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 
 MAX_ARGUMENT = 100_000
 """Bytes; Linux takes 128 KiB in one argument. A longer script goes through a file in memory."""
-GRACE_SECONDS = 2.0
-"""How long an interrupted command may take to end by itself."""
+GRACE_SECONDS = 1.0
+"""How long an interrupted command may take to end by itself. Less than the service waits before it kills the kernel
+(``sandboxes.settings``), with all variables: of the two the command goes first."""
 
 
 def run_script(shell: str, script: str, *, captured: bool) -> int:

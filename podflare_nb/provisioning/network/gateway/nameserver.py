@@ -172,9 +172,12 @@ def _ask(query: dns.message.Message, server: str, seconds: float) -> dns.message
 
 
 def _public(policy: Policy, section: Iterable[dns.rrset.RRset]) -> list[dns.rrset.RRset]:
-    """A section without what leads to an address that is not public."""
+    """A section without what leads to an address that is not public, and without other classes than the internet's,
+    which nobody has asked for and whose records are of other shapes."""
     kept = []
     for rrset in section:
+        if rrset.rdclass != dns.rdataclass.IN:
+            continue
         records = [record for record in rrset if all(map(policy.reach.is_public, _led_to(record)))]
         if records:
             kept.append(dns.rrset.from_rdata_list(rrset.name, rrset.ttl, records))

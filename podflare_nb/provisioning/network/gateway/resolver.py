@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from ....protocol.egress import Address, address
@@ -39,10 +39,12 @@ class UnresolvedError(Exception):
 
 @dataclass(eq=False)
 class Asker:
-    """One sandbox's share of the threads. ``running``: those that it has; ``waiting``: its lookups in all."""
+    """One sandbox's share of the threads. ``running``: those that it has; ``waiting``: its lookups in all;
+    ``under_way``: those of addresses, by name."""
 
     running: int = 0
     waiting: int = 0
+    under_way: dict[str, asyncio.Task[list[Address]]] = field(default_factory=dict)
 
 
 class ResolverThreads:
@@ -63,8 +65,16 @@ class ResolverThreads:
         started.wait()
 
     async def addresses(self, asker: Asker, name: str) -> list[Address]:
-        """Addresses of a name, in the order of preference. Raises UnresolvedError."""
-        return await self.run(asker, name, lambda: _addresses(name))
+        """Addresses of a name, in the order of preference. Raises UnresolvedError.
+
+        Who asks for a name while it is being looked up for the same sandbox gets that answer: a hundred connections to
+        one host at once are one lookup. Nothing is kept.
+        """
+        lookup = asker.under_way.get(name)
+        if lookup is None:
+            lookup = asker.under_way[name] = asyncio.create_task(self.run(asker, name, lambda: _addresses(name)))
+            lookup.add_done_callback(lambda _: asker.under_way.pop(name))
+        return list(await asyncio.shield(lookup))
 
     async def run(self, asker: Asker, name: str, work: Callable[[], T]) -> T:
         """The result of ``work``, done in a thread. Raises what it raises, and UnresolvedError if it takes too long."""

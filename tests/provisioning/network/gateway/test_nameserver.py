@@ -139,6 +139,13 @@ def test_hints_and_reverse_names_of_what_is_not_public_are_taken_out(start_gatew
         assert texts(ask(where, "3.2.1.10.in-addr.arpa", "PTR")) == names_of
 
 
+def test_records_of_other_classes_are_taken_out_and_the_rest_is_told(gateway, names):
+    names.answers = {("example.net", "TXT"): ['"some text"']}
+    names.additional = [dns.rrset.from_text("example.net.", 60, "CH", "HTTPS", r"\# 3 000100")]
+    answer = ask(gateway.open(INTERNET), "example.net", "TXT")
+    assert (texts(answer), answer.additional) == (['"some text"'], [])
+
+
 def test_long_answers_are_cut_off_on_udp_and_whole_on_tcp(gateway, names):
     long = [f'"{index:0>200}"' for index in range(20)]
     names.answers = {("long.example", "TXT"): long}

@@ -53,3 +53,32 @@ async def test_who_waited_too_long_goes_away_and_the_thread_stays_taken(gate, mo
     assert asker.waiting == 0
     gate.set()
     await settled(resolver, asker)
+
+
+async def test_a_name_that_is_being_looked_up_is_not_looked_up_again_for_the_same_sandbox(gate, monkeypatch):
+    looked_up = []
+
+    def look_up(name):
+        looked_up.append(name)
+        gate.wait()
+        if name == "none":
+            raise UnresolvedError("none does not exist", "no name")
+        return [name]
+
+    monkeypatch.setattr(module, "_addresses", look_up)
+    resolver, one, other = ResolverThreads(4), Asker(), Asker()
+    many = 3 * MAX_WAITING
+    asked = [asyncio.create_task(resolver.addresses(one, name)) for name in ("a", "none") for _ in range(many)]
+    asked.append(asyncio.create_task(resolver.addresses(other, "a")))
+    await asyncio.sleep(0)
+    asked[0].cancel()  # who goes away takes nothing from the others
+    gate.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert answers[1:many] == [["a"]] * (many - 1)
+    assert {str(answer) for answer in answers[many:-1]} == {"none does not exist"}
+    assert answers[-1] == ["a"]
+    assert sorted(looked_up) == ["a", "a", "none"]
+    await settled(resolver, one, other)
+    assert await resolver.addresses(one, "a") == ["a"]
+    assert len(looked_up) == 4
+    assert one.under_way == {}
