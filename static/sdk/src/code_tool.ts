@@ -46,6 +46,7 @@ export function inputSchema() {
 
 /** How long one run may take unless the adapter's caller says otherwise; then the code is interrupted. */
 const DEFAULT_SECONDS = 600;
+const CLOSED = "The program that runs you closed this tool's sandbox.";
 const SHOWN = 100;
 const USAGE = 'Call it with {"code": string, "language": "python" or "bash" (may be left out)}.';
 
@@ -82,6 +83,7 @@ export interface CallFacts extends Provenance {
 export class CodeTool {
   readonly #options: CodeToolOptions;
   #made: Promise<Sandbox> | undefined;
+  #closed = false;
 
   constructor(options: CodeToolOptions = {}) {
     const { model } = options;
@@ -94,8 +96,9 @@ export class CodeTool {
     this.#options = options;
   }
 
-  /** The sandbox; made now if nothing ran yet. */
+  /** The sandbox; made now if nothing ran yet. After `close` there is none: nobody would close it. */
   async sandbox(): Promise<Sandbox> {
+    if (this.#closed) throw new GoneError(CLOSED, { details: { reason: "closed" } });
     if (this.#options.sandbox) return this.#options.sandbox;
     // Not with the signal of one call: the next ones use it as well.
     this.#made ??= Sandbox.create(this.#options);
@@ -133,8 +136,9 @@ export class CodeTool {
     return failed(`${error.message} Its variables and files are gone. The next call starts a new sandbox.`);
   }
 
-  /** End the sandbox that was made here; one that was given stays open. Can be called again. */
+  /** End the sandbox that was made here; one that was given stays open. Further calls get a sentence. Idempotent. */
   async close(): Promise<void> {
+    this.#closed = true;
     const made = this.#made;
     this.#made = undefined;
     // One that could not be made is nothing to close; who called was told.

@@ -270,6 +270,10 @@ test("a tool makes one sandbox for calls at once, and another try after one that
   assert.throws(() => podflareRunCode({ model: "gpt-4o" }), InvalidArgumentError);
   await tool.close();
   assert.equal(service.seen.at(-1)?.method, "DELETE");
+  const late = await tool.execute({ code: "5" });
+  assert.equal(late.isError, true);
+  assert.match(late.text, /closed this tool's sandbox\.\nCalling the tool again will not help/);
+  assert.equal(service.seen.at(-1)?.method, "DELETE", "and none is made that nobody would close");
 });
 
 test("installing packages gives how each manager ended, and says when one did not end well", async () => {
