@@ -245,6 +245,13 @@ class Transport:
         self._timer.acknowledge()
         self._outbox.flush()
 
+    def take_output(self) -> None:
+        """Queue what was written to the captured descriptors until now. The service thread waits for nobody at it."""
+        if self._outbox.never_waits:
+            self.capture.try_drain()
+        else:
+            self.capture.drain()
+
     def _output(self) -> None:
         if not self._outbox.backlogged and self.capture.try_drain():
             return
