@@ -91,6 +91,8 @@ class ShellChannel:
         self._handle: Callable[[list[Any]], Coroutine[Any, Any, None]]
         self._overtakes: Callable[[list[Any]], bool]
         self._marked: Callable[[], None]
+        self.io_loop: IOLoop
+        """The kernel's own; ipykernel stops another one at a shutdown."""
 
     def serve(
         self,
@@ -100,6 +102,7 @@ class ShellChannel:
     ) -> None:
         """Start to read. ``overtakes``: this message need not wait for the running one; ``marked``: see ``mark``."""
         self._handle, self._overtakes, self._marked = handle, overtakes, marked
+        self.io_loop = IOLoop.current()
         self._loop = asyncio.get_event_loop_policy().get_event_loop()
         self._loop.add_reader(self.socket.FD, self._readable)
         self._loop.call_soon(self._readable)
