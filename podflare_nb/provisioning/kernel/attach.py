@@ -89,6 +89,9 @@ class Life:
                 _end(self.transport)
             sleeper = None
             try:
+                if claim.order.body["op"] == "settle":
+                    self.orders.settled()
+                    continue
                 if claim.order.body["op"] == "fork":
                     with genuine.standard_library():
                         sleeper = LiveFork(self.app, self.transport, self.orders, claim.order).run()

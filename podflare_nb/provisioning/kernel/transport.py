@@ -142,6 +142,15 @@ class ShellChannel:
         if self._task is None and not self._overtaking and not self._held:
             self._held = self.between()
 
+    def look(self) -> None:
+        """Take up what has come, and ask ``between`` if no request is under way. In the main thread."""
+        self._readable()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a request has come that is not begun yet."""
+        return bool(self._pending)
+
     def release(self) -> None:
         """Go on after ``between`` said to wait."""
         self._held = False
