@@ -142,7 +142,7 @@ class Orders:
         with self._lock:
             if self._waiting is None:
                 return False
-            if self._waiting.order.body["op"] == "settle" and self._transport.shell.has_pending:
+            if self._waiting.order.body["op"] == "settle" and self._transport.shell.pending:
                 return False  # that is behind all that has been asked before
             self._taken, self._waiting = self._waiting, None
         self._transport.loop.stop()

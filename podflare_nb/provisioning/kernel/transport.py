@@ -82,7 +82,8 @@ class ShellChannel:
         self.socket = shell
         self.context = context
         self._interrupts = interrupts
-        self._pending: deque[list[Any] | None] = deque()
+        self.pending: deque[list[Any] | None] = deque()
+        """What has come and is not begun yet; None is a mark."""
         self._task: asyncio.Task[None] | None = None
         self._overtaking = 0
         self._held = False
@@ -104,8 +105,8 @@ class ShellChannel:
         self._handle, self._overtakes, self._marked = handle, overtakes, marked
         self.io_loop = IOLoop.current()
         self._loop = asyncio.get_event_loop_policy().get_event_loop()
-        self._loop.add_reader(self.socket.FD, self._readable)
-        self._loop.call_soon(self._readable)
+        self._loop.add_reader(self.socket.FD, self.look)
+        self._loop.call_soon(self.look)
 
     def finish(self) -> None:
         """Stop reading."""
@@ -121,9 +122,10 @@ class ShellChannel:
     def mark(self) -> None:
         """Call ``marked`` when all requests that have arrived by now are handled."""
         self._receive()
-        self._pending.append(None)
+        self.pending.append(None)
 
-    def _readable(self) -> None:
+    def look(self) -> None:
+        """Take up what has come, and ask ``between`` if no request is under way. In the main thread."""
         self._receive()
         self._next()
 
@@ -135,31 +137,22 @@ class ShellChannel:
                     self._overtaking += 1
                     self._start(message).add_done_callback(self._overtook)
                 else:
-                    self._pending.append(message)
+                    self.pending.append(message)
 
     def offer(self) -> None:
         """Ask ``between`` now, if no request is under way. In the main thread."""
         if self._task is None and not self._overtaking and not self._held:
             self._held = self.between()
 
-    def look(self) -> None:
-        """Take up what has come, and ask ``between`` if no request is under way. In the main thread."""
-        self._readable()
-
-    @property
-    def has_pending(self) -> bool:
-        """Whether a request has come that is not begun yet."""
-        return bool(self._pending)
-
     def release(self) -> None:
         """Go on after ``between`` said to wait."""
         self._held = False
-        self._loop.call_soon(self._readable)
+        self._loop.call_soon(self.look)
 
     def _next(self) -> None:
         self.offer()
-        while self._task is None and self._pending and not self._held:
-            message = self._pending.popleft()
+        while self._task is None and self.pending and not self._held:
+            message = self.pending.popleft()
             if message is None:
                 self._marked()
             else:
@@ -186,7 +179,7 @@ class ShellChannel:
     def _finished(self, _task: asyncio.Task[None]) -> None:
         self._task = None
         # A reply's send may have swallowed the event of a request that came meanwhile.
-        self._readable()
+        self.look()
 
 
 @dataclass(frozen=True, slots=True)
