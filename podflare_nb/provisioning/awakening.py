@@ -24,7 +24,7 @@ async def wake(sleeper: SleepingKernel, new_sockets: Callable[[], KernelSockets]
     if sleeper.orders is None or sleeper.exited.done():
         raise NotFoundError(ENDED)
     jail = sleeper.jail
-    with sleeper.orders.exclusively():
+    with sleeper.orders.exclusively(), sleeper.group.birth():
         birth = Birth(jail)
         try:
             number = sleeper.orders.give("fork", [birth.theirs.fileno()], n=1)

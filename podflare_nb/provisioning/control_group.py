@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
 from .jail.cgroups import Cgroup
 
 LOOK_AGAIN_SECONDS = 0.001
 LOOK_AGAIN_AT_MOST_SECONDS = 0.1
+BIRTH_SECONDS = 5.0
+"""How long the end of a kernel waits for those that are forked of checkpoints beside it."""
 
 
 class ControlGroup:
@@ -18,6 +22,9 @@ class ControlGroup:
         self._sleeping: set[int] = set()
         self._has_kernel = True
         self._spoken_for = 0
+        self._births = 0
+        self._no_births = asyncio.Event()
+        self._no_births.set()
 
     def __repr__(self) -> str:
         return f"<ControlGroup {self.cgroup.name} sleeping={len(self._sleeping)}>"
@@ -25,6 +32,18 @@ class ControlGroup:
     def lay_down(self, pid: int) -> None:
         """A checkpoint sleeps here from now on."""
         self._sleeping.add(pid)
+
+    @contextlib.contextmanager
+    def birth(self) -> Iterator[None]:
+        """A checkpoint forks: the child is in this group, too, until it joins its own, and nothing that has ended."""
+        self._births += 1
+        self._no_births.clear()
+        try:
+            yield
+        finally:
+            self._births -= 1
+            if not self._births:
+                self._no_births.set()
 
     async def wake_up(self, pid: int) -> None:
         """It has ended."""
@@ -43,14 +62,18 @@ class ControlGroup:
         """Linux killed one for want of memory, as it is meant to."""
         self._spoken_for += 1
 
-    def kill(self) -> None:
-        """End every process in it but those that sleep."""
+    async def kill(self) -> None:
+        """End every process in it but those that sleep, and those that are forked of these just now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BIRTH_SECONDS):
+                while self._births:  # another one may have begun before this goes on
+                    await self._no_births.wait()
         self.cgroup.kill(spare=self._sleeping)
 
     async def end(self) -> None:
         """The kernel has ended for good: with it ends what it started."""
         self._has_kernel = False
-        self.kill()
+        await self.kill()
         await self._leave()
 
     async def _leave(self) -> None:

@@ -81,6 +81,8 @@ class FamilyFiles:
             ):
                 async for told in errand:
                     told.close_fds()
+        except ProcessLookupError:
+            return  # the jail has ended: all of it goes with its disk
         except OSError as error:
             log.warning("What ended branches left could not be removed: %s", error)
 
@@ -95,7 +97,8 @@ class FamilyFiles:
             self._book.merged(merge)
         except OSError as error:
             self._book.refused(merge, None)
-            if error.errno != errno.ENOSPC:  # that is for the sandbox's user to know, who will be told by a write
+            # The first is for the sandbox's user to know, who will be told by a write; the second is the jail's end.
+            if error.errno not in {errno.ENOSPC, errno.ESRCH}:
                 log.warning("Layers could not be merged: %s", error)
         finally:
             self._book.release(merge)

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError
-from .orders import ENDED
+from .orders import ENDED, Orders
 from .supervised_kernel import SupervisedKernel
 
 REKEY_SECONDS = 15.0
+SETTLE_SECONDS = 30.0
+"""How long what Jupyter clients have asked of a kernel is waited for."""
 
 
 async def succeed(predecessor: SupervisedKernel, successor: SupervisedKernel) -> None:
     """``successor`` is found at the sockets of ``predecessor`` from now on, with its key; the latter's process ends.
 
-    Raises ConflictError, NotFoundError and, when the successor does not answer, NoCapacityError: it is ended then, as
-    nobody knows which key it has. The predecessor is as it was in each case.
+    What clients have asked of either is done before. Raises ConflictError, also if that takes too long, NotFoundError
+    and, when the successor does not answer, NoCapacityError: it is ended then, as nobody knows which key it has. The
+    predecessor is as it was in each case.
     """
     if predecessor is successor or predecessor.family != successor.family:
         raise ConflictError("A kernel can only be succeeded by another one of its own family.")
-    orders = successor.orders
-    if orders is None or successor.exited.done() or predecessor.exited.done():
+    orders, before = successor.orders, predecessor.orders
+    if orders is None or before is None or successor.exited.done() or predecessor.exited.done():
         raise NotFoundError(ENDED)
-    with orders.exclusively():
-        number = orders.give("rekey", key=predecessor.sockets.key)
+    with orders.exclusively(), before.exclusively():
+        await _settle(orders, hold=False)
+        with contextlib.suppress(NotFoundError, NoCapacityError):  # one that cannot be reached ends all the same
+            await _settle(before, hold=True)
         try:
-            answer = await orders.hear({"rekeyed", "refused"}, REKEY_SECONDS, number)
-        except NoCapacityError:
-            await successor.kill()
+            await _rekey(successor, orders, predecessor.sockets.key)
+        except BaseException:
+            with contextlib.suppress(NotFoundError, NoCapacityError):
+                before.send({"op": "go_on"})
             raise
+    successor.sockets.take_over(predecessor.sockets)
+    successor.kernel_id = secrets.token_hex(16)
+
+
+async def _settle(orders: Orders, *, hold: bool) -> None:
+    """Wait until nothing that clients have asked is under way; with ``hold`` nothing more is begun."""
+    number = orders.give("settle", wait_seconds=SETTLE_SECONDS, hold=hold)
+    answer = await orders.hear({"settled", "refused"}, SETTLE_SECONDS + REKEY_SECONDS, number)
+    answer.close_fds()
+    if answer.body.get("code") == "busy":
+        raise ConflictError("Code of another client is still running in the kernel. Wait for its end, or interrupt it.")
+
+
+async def _rekey(successor: SupervisedKernel, orders: Orders, key: str) -> None:
+    number = orders.give("rekey", key=key)
+    try:
+        answer = await orders.hear({"rekeyed", "refused"}, REKEY_SECONDS, number)
+    except NoCapacityError:
+        await successor.kill()
+        raise
     answer.close_fds()
     if answer.body["event"] == "refused":
         raise ConflictError(f"The kernel cannot take over: {str(answer.body.get('error'))[:500]}.")
-    successor.sockets.take_over(predecessor.sockets)
-    successor.kernel_id = secrets.token_hex(16)

@@ -175,7 +175,7 @@ class SupervisedKernel:
         if self._watcher is not None:
             await self._watcher
         if self.branch:
-            self.branch.group.kill()
+            await self.branch.group.kill()
         if self.orders is not None:
             self.orders.close()
             self.orders = None

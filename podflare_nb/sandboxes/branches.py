@@ -122,7 +122,7 @@ class Branches:
         async with AsyncExitStack() as held:
             await _both_quiet(held, one, other, WAIT_SECONDS)
             kernel, others = one.kernel.handle, other.kernel.handle
-            with _kernel_reached():
+            with _kernel_reached(one, other):
                 variables, other_variables, files = await asyncio.gather(
                     kernel.variables(), others.variables(), kernel.changes(others)
                 )
@@ -173,7 +173,7 @@ class Branches:
         self, parent: Sandbox, n: int, hold: Hold, held: AsyncExitStack, *, wait_seconds: float, strict: bool
     ) -> ForkOutcome:
         async with held:
-            with _kernel_reached():
+            with _kernel_reached(parent):
                 fork = await parent.kernel.handle.fork(n, wait_seconds=wait_seconds, strict=strict)
             return await self._adopt(parent, fork, hold)
 
@@ -203,7 +203,7 @@ class Branches:
 
     async def _merge(self, parent: Sandbox, winner: Sandbox, held: AsyncExitStack) -> None:
         async with held:
-            with _kernel_reached(), winner.kernel.passing():
+            with _kernel_reached(parent, winner), winner.kernel.passing():
                 await parent.kernel.succeed(winner.kernel.handle)
                 winner.kernel.give_away()
             await parent.terminals.end_all(endings.REPLACED.format(how=f"{winner.id} was merged into it"))
@@ -217,7 +217,7 @@ class Branches:
 
     async def _rewind(self, sandbox: Sandbox, checkpoint: Checkpoint, hold: Hold, held: AsyncExitStack) -> Sandbox:
         async with held:
-            with _kernel_reached():
+            with _kernel_reached(sandbox):
                 fork, woken = await _fork_and_wake(sandbox, checkpoint)
             try:
                 branch = (await self._adopt(sandbox, fork, hold)).children[0]
@@ -248,11 +248,13 @@ class Patience:
 
 
 @contextmanager
-def _kernel_reached() -> Iterator[None]:
-    """The sandboxes are there; a kernel that is not is a conflict, which ends when another one has taken its place."""
+def _kernel_reached(*sandboxes: Sandbox) -> Iterator[None]:
+    """Of sandboxes that live, a kernel that does not is a conflict, which ends when another one takes its place."""
     try:
         yield
     except NotFoundError as error:
+        if any(each.end is not None for each in sandboxes):
+            raise
         raise ConflictError(f"{error.message} Run code in the sandbox, then try again.") from error
 
 

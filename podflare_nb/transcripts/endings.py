@@ -48,8 +48,11 @@ def over_budget(over: Mapping[str, Any]) -> Output:
     return stream("stderr", f"[{over['outputs']:,} outputs of {over['bytes']:,} bytes are not recorded: {why}]\n")
 
 
-def ending_metadata(end: Mapping[str, Any], stamp: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the metadata of a code cell; an empty ``end`` is that of one that runs."""
+def ending_metadata(end: Mapping[str, Any], stamp: Mapping[str, Any], *, raised: bool) -> dict[str, Any]:
+    """Make the metadata of a code cell; an empty ``end`` is that of one that runs.
+
+    ``raised``: it has the output of an exception, as ``exit()`` has, whose status is ok.
+    """
     end = clean_json(dict(end))
     status, exit_code = end.get("status", "running"), end.get("exit_code")
     metadata: dict[str, Any] = {
@@ -69,6 +72,6 @@ def ending_metadata(end: Mapping[str, Any], stamp: Mapping[str, Any]) -> dict[st
         metadata["execution"] = dict(timing)
     if status in STOPPED:
         metadata["tags"] = ["raises-exception", "skip-execution"]
-    elif status == "error" or exit_code:
+    elif status == "error" or exit_code or raised:
         metadata["tags"] = ["raises-exception"]
     return metadata

@@ -171,6 +171,7 @@ def view(source: Source, cell: Cell) -> View:
         source = _Held(source, cell)
     area = _Area()
     code, by = "", {"incomplete": True}
+    raised = False
     end: Record = {}
     over: Record | None = None
     for record, place in _records_of(source, cell):
@@ -180,6 +181,7 @@ def view(source: Source, cell: Cell) -> View:
                 code, by = clean_text(record["source"]), clean_json(record["by"])
             elif kind == "out":
                 _add_output(area, record["out"], place)
+                raised = raised or record["out"].get("output_type") == "error"
             elif kind == "over":
                 over = record
             elif kind == "end":
@@ -195,7 +197,7 @@ def view(source: Source, cell: Cell) -> View:
         "cell_type": "code",
         "execution_count": count,
         "id": cell.id,
-        "metadata": ending_metadata(end, _stamp(cell, by)),
+        "metadata": ending_metadata(end, _stamp(cell, by), raised=raised),
         "source": code,
     }
     return View(fields, Outputs(source, cell, area.shown, count))

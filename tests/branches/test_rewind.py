@@ -50,3 +50,13 @@ def test_what_is_written_from_outside_after_a_turn_is_not_part_of_its_state(fami
             assert family.http.delete(f"/v1/sandboxes/{sandbox}/files/given").status_code == 204
             family.close(family.rewind(sandbox, turn))
             assert family.says(sandbox, "import os; print(os.listdir('/workspace'))") == "['given']"
+
+
+def test_a_rewind_right_after_a_merge_wakes_the_state_that_slept_beside_the_kernel_that_ended(family):
+    with family.line(template="python-minimal", checkpoints=2) as sandbox:
+        for n in range(15):
+            turn = family.chat(sandbox, f"x = {n}")
+            (winner,) = family.fork(sandbox)
+            family.merge(sandbox, winner)
+            family.close(family.rewind(sandbox, turn))
+            assert family.says(sandbox, "print(x)") == str(n)

@@ -225,6 +225,29 @@ async def test_a_successor_is_found_where_its_predecessor_was(supervisor):
     await successor.kill()
 
 
+async def test_what_clients_have_asked_of_a_kernel_is_done_before_another_one_succeeds_it(supervisor):
+    predecessor = await supervisor.acquire("python-minimal")
+    async with talking(predecessor, predecessor) as (one, two), asyncio.TaskGroup() as tasks:
+        (child,) = (await predecessor.fork(1)).children
+        running = tasks.create_task(
+            one.run(
+                "import os, time\nopen('begun', 'w').close()\n"
+                "while not os.path.exists('go'): time.sleep(0.01)\nprint('ran')"
+            )
+        )
+        async with asyncio.timeout(SECONDS):
+            while "begun" not in os.listdir(predecessor.workspace_fd):
+                await asyncio.sleep(0.01)
+        waiting = tasks.create_task(two.run("print('waited')"))
+        succeeding = tasks.create_task(supervisor.succeed(predecessor, child))
+        await asyncio.sleep(0)
+        os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=predecessor.workspace_fd))
+        assert (await running).text == "ran\n"
+        assert (await waiting).text == "waited\n"
+        successor = await succeeding
+    await successor.kill()
+
+
 async def test_strangers_and_oneself_succeed_nobody(supervisor, kernel):
     stranger = await supervisor.acquire("python-minimal")
     for successor in (stranger, kernel):

@@ -114,6 +114,14 @@ async def test_a_failed_cell_does_not_stop_a_second_run(sandbox, read):
     assert cell["metadata"]["tags"] == ["raises-exception"]
 
 
+async def test_a_cell_that_left_by_exit_does_not_stop_a_second_run(sandbox, read):
+    error = {"output_type": "error", "ename": "SystemExit", "evalue": "", "traceback": ["SystemExit"]}
+    sandbox.run("exit()", error)
+    [cell] = await cells_of(read)
+    assert cell["metadata"]["podflare_nb"]["status"] == "ok"
+    assert cell["metadata"]["tags"] == ["raises-exception"]
+
+
 async def test_a_cell_that_had_to_be_stopped_says_so_and_is_skipped_in_a_second_run(sandbox, read):
     for status, ename in (("interrupted", "KeyboardInterrupt"), ("timeout", "TimeoutError"), ("died", "KernelDied")):
         sandbox.end(sandbox.start("x"), status, 1, message="It took too long.", state_preserved=False)

@@ -90,6 +90,9 @@ class Life:
             if claim is None:
                 _end(self.transport)
             try:
+                if claim.order.body["op"] == "settle":
+                    self.orders.settled()
+                    continue
                 if claim.order.body["op"] == "fork":
                     with contextlib.ExitStack() as users_library:
                         users_library.enter_context(genuine.standard_library())

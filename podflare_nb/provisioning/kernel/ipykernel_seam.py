@@ -68,12 +68,15 @@ class Publisher(IOPubThread):
         # Not IOPubThread's __init__: it makes sockets and a loop.
         self.session = session
         self.outbox = outbox
+        self.before: Callable[[], None] = _nothing
+        """Called ahead of each message: what was written to the descriptors until now goes first."""
         self.socket = None
         self.thread: Any = None
         self.background_socket = BackgroundSocket(self)
 
     def send_multipart(self, msg: Sequence[Any], *_args: Any, **_kwargs: Any) -> None:
         """Publish one message."""
+        self.before()
         self.outbox.publish([part if type(part) is bytes else bytes(part) for part in msg])
 
     def schedule(self, f: Callable[[], Any]) -> None:
@@ -236,6 +239,7 @@ class TemplateApp(IPKernelApp):
         self.transport = transport = Transport(listeners, publishing, self.kernel.interrupts, cells, held)
         self.context = transport.context
         self.control_thread = self.iopub_thread.thread = transport.service
+        self.iopub_thread.before = transport.take_output
         for stream in self._streams:  # the user may have put others in their places, which lead to these
             stream.connect(transport.capture)
         self.kernel.connect(transport)
@@ -258,6 +262,7 @@ class TemplateApp(IPKernelApp):
 
     def _unplug(self) -> None:
         self.outbox.connect(None, _nothing)
+        self.iopub_thread.before = _nothing
         self.kernel.disconnect()
         self.transport = self.context = self.control_thread = self.iopub_thread.thread = None
         for stream in self._streams:

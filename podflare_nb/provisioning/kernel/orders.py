@@ -1,4 +1,4 @@
-"""What the supervisor orders of a live kernel, over its ctl: fork, variables, rekey, environment.
+"""What the supervisor orders of a live kernel, over its ctl: fork, variables, settle, rekey, environment.
 
 Read in the service thread, which answers what it can and hands the rest to the main thread: as a ``Claim``, which the
 main thread takes between two requests, or never: when its time is up it is withdrawn, and the order refused. One at a
@@ -24,6 +24,8 @@ from .transport import Transport
 
 LONGEST_WAIT_SECONDS = 3600.0
 VARIABLES_WAIT_SECONDS = 1.0
+STANDSTILL_SECONDS = 30.0
+"""How long a kernel that is to be succeeded begins nothing, if it then hears no more of that."""
 MAX_CHILDREN = 32
 _exit, _poll = os._exit, select.poll  # the user may put something else in their places
 
@@ -88,9 +90,13 @@ class Orders:
             self._claim(Claim(order, min(float(order.body["wait_seconds"]), LONGEST_WAIT_SECONDS)))
         elif operation == "variables":
             self._claim(Claim(order, float(order.body.get("wait_seconds", VARIABLES_WAIT_SECONDS))))
+        elif operation == "settle":
+            self._claim(Claim(order, float(order.body["wait_seconds"])))
         else:
             order.close_fds()
-            if operation == "environment":
+            if operation == "go_on":
+                self._transport.loop.call_soon_threadsafe(self.done)
+            elif operation == "environment":
                 change_environment(order.body["set"], order.body["unset"])
             elif operation == "rekey":
                 self._rekey(order.body["key"].encode())
@@ -108,7 +114,7 @@ class Orders:
             return
         service = self._transport.service
         service.later(max(claim.wait_seconds, 0.0), lambda: self._withdraw(claim))
-        self._transport.loop.call_soon_threadsafe(self._transport.shell.offer)
+        self._transport.loop.call_soon_threadsafe(self._transport.shell.look)
 
     def _withdraw(self, claim: Claim) -> None:
         with self._lock:
@@ -136,6 +142,8 @@ class Orders:
         with self._lock:
             if self._waiting is None:
                 return False
+            if self._waiting.order.body["op"] == "settle" and self._transport.shell.pending:
+                return False  # that is behind all that has been asked before
             self._taken, self._waiting = self._waiting, None
         self._transport.loop.stop()
         return True
@@ -154,6 +162,17 @@ class Orders:
     def taken(self) -> Claim | None:
         """The claim that the loop was stopped for."""
         return self._taken
+
+    def settled(self) -> None:
+        """In the main thread: nothing is under way. With ``hold`` nothing is begun until "go_on" is ordered: another
+        kernel is about to take this one's place."""
+        order = self._taken.order if self._taken is not None else datagrams.Datagram({}, [])
+        datagrams.send(self.ctl, {"event": "settled", "id": order.body.get("id")})
+        if not order.body.get("hold"):
+            self.done()
+            return
+        self._taken = None
+        self._transport.loop.call_later(STANDSTILL_SECONDS, self.done)
 
     def done(self) -> None:
         """In the main thread: the claim has been dealt with; requests go on."""

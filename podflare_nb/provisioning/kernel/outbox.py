@@ -118,6 +118,11 @@ class Outbox:
         self._never_waits = threading.get_ident()
 
     @property
+    def never_waits(self) -> bool:
+        """Whether the calling thread is the one that never waits."""
+        return threading.get_ident() == self._never_waits
+
+    @property
     def backlogged(self) -> bool:
         """So much is queued that whoever can should produce no more for now."""
         return len(self._entries) > MAX_RUNS
@@ -166,7 +171,7 @@ class Outbox:
             with self._lock:
                 if self._advance():
                     return
-            if threading.get_ident() == self._never_waits:
+            if self.never_waits:
                 self._wake_later()
                 return
             self._sleep(RETRY_SECONDS)

@@ -82,7 +82,8 @@ class ShellChannel:
         self.socket = shell
         self.context = context
         self._interrupts = interrupts
-        self._pending: deque[list[Any] | None] = deque()
+        self.pending: deque[list[Any] | None] = deque()
+        """What has come and is not begun yet; None is a mark."""
         self._task: asyncio.Task[None] | None = None
         self._overtaking = 0
         self._held = False
@@ -91,6 +92,8 @@ class ShellChannel:
         self._handle: Callable[[list[Any]], Coroutine[Any, Any, None]]
         self._overtakes: Callable[[list[Any]], bool]
         self._marked: Callable[[], None]
+        self.io_loop: IOLoop
+        """The kernel's own; ipykernel stops another one at a shutdown."""
 
     def serve(
         self,
@@ -100,9 +103,10 @@ class ShellChannel:
     ) -> None:
         """Start to read. ``overtakes``: this message need not wait for the running one; ``marked``: see ``mark``."""
         self._handle, self._overtakes, self._marked = handle, overtakes, marked
+        self.io_loop = IOLoop.current()
         self._loop = asyncio.get_event_loop_policy().get_event_loop()
-        self._loop.add_reader(self.socket.FD, self._readable)
-        self._loop.call_soon(self._readable)
+        self._loop.add_reader(self.socket.FD, self.look)
+        self._loop.call_soon(self.look)
 
     def finish(self) -> None:
         """Stop reading."""
@@ -118,9 +122,10 @@ class ShellChannel:
     def mark(self) -> None:
         """Call ``marked`` when all requests that have arrived by now are handled."""
         self._receive()
-        self._pending.append(None)
+        self.pending.append(None)
 
-    def _readable(self) -> None:
+    def look(self) -> None:
+        """Take up what has come, and ask ``between`` if no request is under way. In the main thread."""
         self._receive()
         self._next()
 
@@ -132,7 +137,7 @@ class ShellChannel:
                     self._overtaking += 1
                     self._start(message).add_done_callback(self._overtook)
                 else:
-                    self._pending.append(message)
+                    self.pending.append(message)
 
     def offer(self) -> None:
         """Ask ``between`` now, if no request is under way. In the main thread."""
@@ -142,12 +147,12 @@ class ShellChannel:
     def release(self) -> None:
         """Go on after ``between`` said to wait."""
         self._held = False
-        self._loop.call_soon(self._readable)
+        self._loop.call_soon(self.look)
 
     def _next(self) -> None:
         self.offer()
-        while self._task is None and self._pending and not self._held:
-            message = self._pending.popleft()
+        while self._task is None and self.pending and not self._held:
+            message = self.pending.popleft()
             if message is None:
                 self._marked()
             else:
@@ -174,7 +179,7 @@ class ShellChannel:
     def _finished(self, _task: asyncio.Task[None]) -> None:
         self._task = None
         # A reply's send may have swallowed the event of a request that came meanwhile.
-        self._readable()
+        self.look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +255,13 @@ class Transport:
     def _flush_late(self) -> None:
         self._timer.acknowledge()
         self._outbox.flush()
+
+    def take_output(self) -> None:
+        """Queue what was written to the captured descriptors until now. The service thread waits for nobody at it."""
+        if self._outbox.never_waits:
+            self.capture.try_drain()
+        else:
+            self.capture.drain()
 
     def _output(self) -> None:
         if not self._outbox.backlogged and self.capture.try_drain():

@@ -113,3 +113,12 @@ def test_a_welcome_greets_each_subscriber(kernel):
                 heard = session.recv(subscriber)[1]["msg_type"]
     finally:
         context.destroy(linger=0)
+
+
+def test_output_of_children_keeps_its_place_among_displays_and_errors(client):
+    ran = client.run(
+        "import os\nfor i in range(300):\n    os.write(1, b'%d\\n' % i)\n    display(i)\nos.write(1, b'last')\n1/0"
+    )
+    kinds = [m["msg_type"] for m in ran.messages[2:-1]]
+    assert kinds == ["stream", "display_data"] * 300 + ["stream", "error"]
+    assert ran.text() == "".join(f"{i}\n" for i in range(300)) + "last"

@@ -173,3 +173,17 @@ def test_no_message_is_left_over(client):
         except queue.Empty:
             continue
         raise AssertionError(channel)
+
+
+def test_a_shutdown_raises_nothing_which_the_last_cell_would_show(client, kernel, tmp_path):
+    told = tmp_path / "told"
+    client.run(
+        "import atexit, threading\nkernel = get_ipython().kernel\nover, told = threading.Event(), []\n"
+        "kernel.log.error = lambda *_, **__: told.append(_)\nof_ipykernel = kernel.process_control\n"
+        "async def process(message):\n    await of_ipykernel(message)\n    over.set()\n"
+        "kernel.process_control = process\n"
+        f"@atexit.register\ndef tell():\n    over.wait(30)\n    open({str(told)!r}, 'w').write(repr(told))"
+    )
+    client.reply_to(client.request("shutdown_request", {"restart": True}, "control"), "control")
+    assert kernel.ended()
+    assert told.read_text() == "[]"
