@@ -14,7 +14,7 @@ from ..protocol.requests import Request, read
 from .errors import TellingHandler
 
 MAX_JSON_BYTES = 8 << 20
-"""Of a JSON body: 4 MiB of code, most of whose characters may be escaped, or a message, all of whose may."""
+"""Of a JSON body: 4 MiB of code that uploads, most of whose characters may be escaped; a message, all of whose may."""
 
 R = TypeVar("R", bound=Request)
 

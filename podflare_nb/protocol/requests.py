@@ -15,8 +15,11 @@ from ..errors import InvalidArgumentError, TooLargeError
 from .egress import MAX_RULE_CHARACTERS, MAX_RULES, Egress
 from .states import Language, Speaker
 
-MAX_CODE_BYTES = 4 << 20
-"""The published clients upload a file as code that holds it as base64: 3 MB of it fit."""
+MAX_CODE_BYTES = 1 << 20
+UPLOAD_BEGINS = "import base64, os\nos.makedirs(os.path.dirname("
+"""Code by which the published client uploads a file, "of up to a few MB", which it holds as base64."""
+MAX_UPLOAD_BYTES = 4 << 20
+"""Of such code: 3 MB of a file."""
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SECONDS = 86_400
@@ -130,7 +133,7 @@ class ExecutionOptions(Request):
 class Exec(ExecutionOptions):
     """``POST /v1/sandboxes/{id}/exec``."""
 
-    code: Annotated[str, Field(description="a string of program text, of at most 4 MiB")]
+    code: Annotated[str, Field(description="a string of program text, of at most 1 MiB")]
     language: Annotated[Language | None, Field(description="'python' or 'bash'")] = None
 
 
@@ -207,7 +210,8 @@ def read(kind: type[R], body: bytes) -> R:
     except ValidationError as error:
         raise _sentence(kind, error) from None
     if isinstance(request, Exec):
-        _bounded("code", request.code, MAX_CODE_BYTES)
+        is_upload = request.code.startswith(UPLOAD_BEGINS)
+        _bounded("code", request.code, MAX_UPLOAD_BYTES if is_upload else MAX_CODE_BYTES)
         if request.language == "bash" and "\0" in request.code:
             raise InvalidArgumentError("code has a NUL character, which a program of bash cannot have; leave it out.")
     elif isinstance(request, ChatMessage | Record):

@@ -1,6 +1,8 @@
 import httpx
 import pytest
 
+from podflare_nb.protocol.requests import UPLOAD_BEGINS
+
 from .conftest import assert_refused, run, stdout
 
 CREATE = [
@@ -49,8 +51,9 @@ EXEC = [
     ({"code": "1", "model": "gpt"}, 400, "invalid_argument", ["provider:name"]),
     ({"code": "echo a\0b", "language": "bash"}, 400, "invalid_argument", ["NUL"]),
     ({"code": "1", "shell": "zsh"}, 400, "invalid_argument", ["no field 'shell'"]),
-    ({"code": "#" * ((4 << 20) + 1)}, 413, "too_large", ["4194305 bytes", "4 MiB"]),
-    ({"code": "ä" * (1 << 21) + "."}, 413, "too_large", ["4194305 bytes"]),
+    ({"code": "#" * ((1 << 20) + 1)}, 413, "too_large", ["1048577 bytes", "1 MiB"]),
+    ({"code": "ä" * (1 << 19) + "."}, 413, "too_large", ["1048577 bytes"]),
+    ({"code": UPLOAD_BEGINS + "#" * (4 << 20)}, 413, "too_large", ["4 MiB"]),
 ]
 CHAT = [
     ({}, 400, "invalid_argument", ["message is missing"]),

@@ -1175,7 +1175,7 @@ export interface components {
              * @default null
              */
             model?: string | null;
-            /** @description a string of program text, of at most 4 MiB */
+            /** @description a string of program text, of at most 1 MiB */
             code: string;
             /**
              * @description 'python' or 'bash'
