@@ -12,7 +12,7 @@ from datetime import datetime
 from ..errors import ConflictError, PodflareError
 from ..provisioning.kernel_exit import KernelExit
 from .activity import Activity
-from .execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Notice
+from .execution import Execution, ExecutionObserver, ExecutionRequest, ExecutionResult, Notice, Output
 from .kernel_keeper import KernelKeeper
 from .messages import MalformedError, Received
 from .network_log import Connection
@@ -155,8 +155,10 @@ class Executor:
         run = self._run
         if run is None or message.parent_id != self._msg_id:
             return
+        now = self._clock()
         try:
-            run.reply(message, self._clock())
+            for page in run.reply(message, now):
+                self._pass_on(page, now)
         except MalformedError:
             self.refused += 1
         if run.done:
@@ -179,16 +181,19 @@ class Executor:
     def _said(self, run: Run, message: Received) -> None:
         now = self._clock()
         output = run.said(message, now)
-        execution = self._current
         if run.begun and self._watch is not None:
             self._watch.began()
-        if output is not None and execution is not None:
+        if output is not None:
+            self._pass_on(output, now)
+        elif run.done:
+            self._finish(run.result())
+
+    def _pass_on(self, output: Output, now: datetime) -> None:
+        if (execution := self._current) is not None:
             stamp = _milliseconds(now)
             self._observer.execution_output(execution.cell_id, output)
             self.replay.output(output, stamp)
             execution.put(stamp, output)
-        elif run.done:
-            self._finish(run.result())
 
     def _advance(self) -> None:
         if self._run is not None or not self._keeper.ready:

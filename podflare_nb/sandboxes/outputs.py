@@ -116,12 +116,22 @@ class OutputTally:
         self._kept += size
         return output
 
-    def _admit_stream(self, message: Received, size: int) -> Output | None:
-        left = self._limits.stream_bytes - self._stream
-        if left <= 0:
+    def admit_page(self, text: str) -> Output | None:
+        """Text for a pager, such as help on ``print?``: as if it was printed."""
+        size = len(text.encode(errors="surrogatepass"))
+        self._produced += size
+        if self._stream >= self._limits.stream_bytes:
             return None
+        return self._cut({"output_type": "stream", "name": "stdout", "text": text}, size)
+
+    def _admit_stream(self, message: Received, size: int) -> Output | None:
+        if self._stream >= self._limits.stream_bytes:
+            return None
+        return self._cut(output_of("stream", message.content()), size)
+
+    def _cut(self, output: Output, size: int) -> Output:
+        left = self._limits.stream_bytes - self._stream
         self._stream += size
-        output = output_of("stream", message.content())
         if size > left:
             output["text"] = output["text"][:left]
             size = left

@@ -65,12 +65,17 @@ class Run:
             self._times.setdefault("execute_input", now)
         return None
 
-    def reply(self, message: Received, now: datetime) -> None:
-        """Take the reply; one that cannot be read counts as whatever iopub told. Raises MalformedError."""
+    def reply(self, message: Received, now: datetime) -> list[Output]:
+        """Take the reply; one that cannot be read counts as whatever iopub told. Raises MalformedError.
+
+        Gives what it has for a pager (Jupyter's payload "page"), which our clients do not have: outputs to pass on.
+        """
         self.replied = True
         self._times["execute_reply"] = now
         self._reply = message.content()
         self._count = count_of(self._reply) or self._count
+        pages = [self.tally.admit_page(text) for text in _paged(self._reply.get("payload"))]
+        return [page for page in pages if page is not None]
 
     def result(self, *, complete: bool = True) -> ExecutionResult:
         """The end by the kernel's word. ``complete`` False: its idle never came."""
@@ -99,3 +104,11 @@ class Run:
             truncation=self.tally.truncation(),
             timing=ExecutionTiming(**self._times),
         )
+
+
+def _paged(payload: Any) -> list[str]:
+    """The texts that a reply has for a pager, each as whole lines."""
+    parts = [part for part in payload if isinstance(part, dict)] if isinstance(payload, list) else []
+    bundles = [part.get("data") for part in parts if part.get("source") == "page"]
+    texts = [bundle.get("text/plain") for bundle in bundles if isinstance(bundle, dict)]
+    return [text.removesuffix("\n") + "\n" for text in texts if isinstance(text, str)]

@@ -74,6 +74,13 @@ def test_a_client_that_goes_away_ends_its_code(http, sandbox):
     assert stdout(run(http, sandbox, "print(ended)")) == ["True"]
 
 
+def test_help_that_is_for_a_pager_is_shown_and_recorded(http, sandbox):
+    shown = "".join(stdout(run(http, sandbox, "print?")))
+    assert "Prints the values to a stream" in shown
+    (cell,) = http.get(f"/v1/sandboxes/{sandbox}/notebook").json()["cells"]
+    assert "Prints the values to a stream" in str(cell["outputs"][0]["text"])
+
+
 def test_a_calls_own_deadline_ends_it_and_keeps_the_state(http, sandbox):
     run(http, sandbox, "x = 5")
     last = run(http, sandbox, "import time; time.sleep(300)", timeout_seconds=0.5)[-1]
