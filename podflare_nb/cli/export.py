@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -47,5 +47,10 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 
 def _kind_of(output: Path | None) -> Format:
-    suffix = output.suffix.lstrip(".") if output else ""
-    return suffix if suffix in {"html", "md", "py"} else "ipynb"  # type: ignore[return-value] # one of the four
+    suffix = output.suffix if output else ""
+    kinds: dict[str, Format] = {f".{kind}": kind for kind in get_args(Format)}
+    if suffix and suffix not in kinds:
+        raise InvalidArgumentError(
+            f"A notebook is not written as {suffix}; name a file in {', '.join(kinds)}, or the form with --format."
+        )
+    return kinds.get(suffix, "ipynb")

@@ -128,6 +128,9 @@ def test_sandboxes_are_listed_exported_and_closed(service, tmp_path):
         assert "Wrote" in call(service, "export", name, "-o", str(path))
         assert words in path.read_text()
     assert "print('kept')" in call(service, "export", name, "-f", "md", "-o", "-")
+    wrong = tmp_path / "notebook.pdf"
+    assert "not written as .pdf" in call(service, "export", name, "-o", str(wrong), code=1)
+    assert not wrong.exists()
     assert "Closed" in call(service, "sandboxes", "close", name)
     assert "was closed" in call(service, "sandboxes", "close", name, code=1)
     assert "no sandbox" in call(service, "export", "sbx_none", code=1)
