@@ -35,6 +35,7 @@ from .provisioning.jail import layers
 from .provisioning.kernelspec import TemplateSpec
 from .provisioning.network.config import NetworkConfig
 from .provisioning.reserve import Reserve
+from .provisioning.respawning import RespawningSupervisor
 from .sandboxes.branches import Admit, Branches
 from .sandboxes.execution import ExecutionObserver
 from .sandboxes.manager import SandboxManager
@@ -232,15 +233,17 @@ async def start_services(
 
 async def start_supervisor(
     config: ServiceConfig, templates: Mapping[str, TemplateSpec], stack: AsyncExitStack
-) -> Supervisor:
+) -> RespawningSupervisor:
     """Start what makes kernels; what it tells of their connections goes to the audit."""
-    supervisor = await stack.enter_async_context(
-        await Supervisor.start(templates.values(), isolation=config.isolation, network=config.network)
-    )
     audit = NetworkAudit(config.data_dir, utc_now)
     stack.callback(audit.close)
-    supervisor.audit(audit.write)
-    return supervisor
+
+    async def start() -> Supervisor:
+        supervisor = await Supervisor.start(templates.values(), isolation=config.isolation, network=config.network)
+        supervisor.audit(audit.write)
+        return supervisor
+
+    return await stack.enter_async_context(await RespawningSupervisor.begin(start))
 
 
 def make_manager(
@@ -367,7 +370,7 @@ def admission_of_branches(
     return admit
 
 
-async def template_states(supervisor: Supervisor) -> Mapping[str, str]:
+async def template_states(supervisor: RespawningSupervisor) -> Mapping[str, str]:
     """Ask the supervisor which templates are ready."""
     described = await supervisor.describe()
     return {template["name"]: template["state"] for template in described["templates"]}

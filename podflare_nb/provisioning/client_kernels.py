@@ -30,7 +30,7 @@ from .handle import (
 from .kernel_exit import KernelExit
 from .limits import Limits
 from .listening import Listener
-from .supervisor_link import LOST, LostError, SupervisorLink
+from .supervisor_link import ENDED, LostError, SupervisorLink
 
 Audit = Callable[[FamilyNetwork, Sequence[NetworkRecord]], None]
 LINGER_SECONDS = 5.0
@@ -252,7 +252,7 @@ class HeldKernels:
         """The supervisor has ended, and all of them with it."""
         for kernel in list(self._kernels.values()):
             kernel.release()
-            kernel.ended(KernelExit("killed", LOST))
+            kernel.ended(KernelExit("killed", ENDED))
         self.terminals.lose()
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .handle import TerminalCommand, TerminalExit, TerminalRefusal
-from .supervisor_link import LOST, LostError, SupervisorLink
+from .supervisor_link import ENDED, LostError, SupervisorLink
 
 
 class Terminal:
@@ -62,4 +62,4 @@ class HeldTerminals:
     def lose(self) -> None:
         """The supervisor has ended, and all of them with it."""
         for terminal in list(self._terminals.values()):
-            terminal.ended(TerminalExit(None, LOST))
+            terminal.ended(TerminalExit(None, ENDED))

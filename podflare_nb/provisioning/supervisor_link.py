@@ -14,7 +14,8 @@ from . import datagrams
 from .waiting import receive, writable
 
 _OF_NETWORKS = b'{"event": "network"'
-LOST = "The supervisor has ended, and every kernel with it; restart the service."
+ENDED = "The supervisor has ended, and every kernel with it."
+LOST = f"{ENDED} Another one is started; try again."
 
 
 class LostError(errors.NoCapacityError):

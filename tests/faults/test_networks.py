@@ -5,6 +5,7 @@ The service runs on a lab's host; the test's own thread is there, too.
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ def service(lab, tmp_path):
         yield service
 
 
-def test_a_killed_supervisor_leaves_nothing_of_its_networks(service, lab):
+def test_a_killed_supervisor_leaves_nothing_of_its_networks_and_the_next_one_has_its_own(service, lab):
     with Caller(service) as caller:
         sandboxes = [caller.create(egress=egress) for egress in (True, ALLOW, False)]
         assert "reached" in caller.run(sandboxes[0], CONNECT).text()
@@ -29,11 +30,15 @@ def test_a_killed_supervisor_leaves_nothing_of_its_networks(service, lab):
         assert uplinks()
         assert tables()
         os.kill(supervisor_of(service).pid, signal.SIGKILL)
-        until(lambda: not uplinks() and not tables(), SECONDS, "no link and no table")
-        until(lambda: not traces.namespaces & network_namespaces(), SECONDS, "no namespace")
-        below = [each for each in traces.processes if each.pid != service.process.pid]
-        until(lambda: not any(each.alive() for each in below), SECONDS, "no process but the server")
-        until(lambda: lab.host.setting("ipv4/conf/eth0/forwarding") == "0", SECONDS, "the host forwards nothing")
+        below = tuple(each for each in traces.processes if each.pid != service.process.pid)
+        replace(traces, processes=below).until_gone(SECONDS)
+        assert "reached" in caller.run(caller.create(), CONNECT).text()
+    traces = Traces.of(service)
+    service.process.terminate()
+    assert service.process.wait(SECONDS) == 0
+    traces.until_gone(SECONDS)
+    until(lambda: not uplinks() and not tables(), SECONDS, "no link and no table")
+    until(lambda: lab.host.setting("ipv4/conf/eth0/forwarding") == "0", SECONDS, "the host forwards nothing")
 
 
 def test_a_killed_server_leaves_nothing_of_its_networks(service):
