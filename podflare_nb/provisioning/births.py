@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError, PodflareError
@@ -60,15 +61,21 @@ class Birth:
         told.close_fds()
         if told.body["event"] != "asleep":
             raise NoCapacityError(f"A branch could not be forked: {str(told.body.get('error'))[:500]}")
-        if not self._jail.claim(told.pid):
-            raise NoCapacityError("Another process spoke in its place.")
-        try:
-            process = KernelProcess.of_jail(told.pid)
-        except OSError:
-            self._jail.disclaim(told.pid)
-            raise NotFoundError(GONE) from None
+        process = await self._claimed(told.pid)
         process.ended.add_done_callback(lambda _: self._jail.disclaim(told.pid))
         return process
+
+    async def _claimed(self, pid: int) -> KernelProcess:
+        """The process that says that it sleeps. It may have ended since: then why, if it has said so."""
+        if self._jail.claim(pid):
+            try:
+                return KernelProcess.of_jail(pid)
+            except OSError:
+                self._jail.disclaim(pid)
+        elif _lives(pid):
+            raise NoCapacityError("Another process spoke in its place.")
+        await heard("risen", self._orders)
+        raise NotFoundError(GONE)
 
     async def _slept(self) -> KernelProcess:
         """Wait until it sleeps, or it is known that it will be nothing."""
@@ -129,6 +136,15 @@ class Birth:
         elif self._files.exception() is None and not self._taken and self._files.result()[1] >= 0:
             os.close(self._files.result()[1])
             self._taken = True
+
+
+def _lives(pid: int) -> bool:
+    """Of a zombie Linux shows no namespace any more."""
+    try:
+        Path(f"/proc/{pid}/ns/pid").readlink()
+    except OSError:
+        return False
+    return True
 
 
 def _check_workspace(branch: Branch) -> None:

@@ -82,11 +82,15 @@ class Supervisor:
             "runtime": str(runtime_dir or default_runtime_dir()), "work": str(work_dir or default_work_dir()),
             "caches": str(default_library_caches()),
         }  # fmt: skip
-        datagrams.send(ours, config)
         try:
+            datagrams.send(ours, config)
             answer = (await receive(ours)).body
         except datagrams.PeerClosedError:
             answer = {"error": "The supervisor ended before it was ready."}
+        except BaseException:
+            ours.close()  # then it ends
+            await process.wait()
+            raise
         if answer.get("event") != "ready":
             ours.close()
             await process.wait()

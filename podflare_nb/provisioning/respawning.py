@@ -14,7 +14,6 @@ from typing import Any, Self
 from ..errors import PodflareError
 from ..protocol.egress import Egress
 from .client import Supervisor
-from .datagrams import PeerClosedError
 from .handle import KernelHandle
 from .limits import Limits
 from .supervisor_link import ENDED, LOST, LostError
@@ -34,6 +33,7 @@ class RespawningSupervisor:
     def __init__(self, first: Supervisor, start: Callable[[], Awaitable[Supervisor]]) -> None:
         self._start = start
         self._running = asyncio.Event()
+        self._ending: set[asyncio.Task[None]] = set()
         self._current = self._take(first)
         self._respawning = asyncio.create_task(self._respawn(), name="podflare_nb respawn")
 
@@ -82,11 +82,18 @@ class RespawningSupervisor:
         self._respawning.cancel()
         await asyncio.gather(self._respawning, return_exceptions=True)
         await self._current.aclose()
+        await asyncio.gather(*self._ending)
 
     def _take(self, supervisor: Supervisor) -> Supervisor:
         supervisor.lost.add_done_callback(lambda _: self._running.clear())
         self._running.set()
         return supervisor
+
+    def _end(self, lost: Supervisor) -> None:
+        """Close it, which may wait for what it had the host do; the next one need not wait for that."""
+        ending = asyncio.create_task(lost.aclose())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def _there(self) -> Supervisor:
         """The one that runs, also if it has to start first. Raises LostError."""
@@ -104,12 +111,12 @@ class RespawningSupervisor:
             began = now()
             await asyncio.shield(self._current.lost)
             log.error("The supervisor has ended, and every kernel with it. Another one is started.")
-            await self._current.aclose()
+            self._end(self._current)
             in_a_row = 0 if now() - began > STEADY_SECONDS else in_a_row
             while not self._running.is_set():
                 await asyncio.sleep(PAUSES_SECONDS[min(in_a_row, len(PAUSES_SECONDS) - 1)])
                 in_a_row += 1
                 try:
                     self._current = self._take(await self._start())
-                except (PodflareError, PeerClosedError, OSError) as error:
+                except (PodflareError, OSError) as error:
                     log.error("No supervisor could be started: %s", error)  # noqa: TRY400 - a sentence is enough

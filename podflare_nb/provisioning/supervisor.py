@@ -90,9 +90,12 @@ class Supervisor:
                 datagrams.send(starter, {"event": "failed", "error": str(error)})
             await self._clean_up()
             return
-        datagrams.send(
-            starter, {"event": "ready", "socket": str(self.runtime / SOCKET), "no_internet": self._no_internet()}
-        )
+        try:
+            datagrams.send(
+                starter, {"event": "ready", "socket": str(self.runtime / SOCKET), "no_internet": self._no_internet()}
+            )
+        except datagrams.PeerClosedError:
+            stop.set()  # who started it has gone meanwhile
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
         ended = asyncio.create_task(Connection(starter, self.factory).serve())
         stopped = asyncio.create_task(stop.wait())

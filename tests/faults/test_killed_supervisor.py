@@ -9,7 +9,7 @@ import pytest
 
 from .caller import SECONDS, Caller
 from .services import running
-from .traces import WORK, Traces, descriptors, supervisor_of, until
+from .traces import SUPERVISOR, WORK, Traces, descendants, descriptors, supervisor_of, until
 
 BEGIN = "print('begun', flush=True)\nwhile True: pass"
 
@@ -91,6 +91,24 @@ def test_killed_again_it_is_there_again(orphaned):
         assert stream.rest()[-1]["status"] == "died"
     assert caller.run(caller.create(), "print(1)").text() == "1"
     assert supervisor_of(service) != killed
+
+
+def test_a_service_that_is_ended_while_the_next_one_starts_leaves_what_is_swept(tmp_path, tmp_path_factory):
+    with running(tmp_path) as service:
+        traces = Traces.of(service)
+        killed = supervisor_of(service)
+        os.kill(killed.pid, signal.SIGKILL)
+        until(lambda: bool(following := supervisors(service)) and following != [killed], SECONDS, "the next one starts")
+        (following,) = supervisors(service)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(SECONDS) == 0
+        assert not following.alive()
+        with running(tmp_path_factory.mktemp("next"), service.runtime_dir):
+            traces.until_gone(SECONDS)
+
+
+def supervisors(service):
+    return [each for each in descendants(service.process.pid) if SUPERVISOR in each.command]
 
 
 def test_it_ends_on_sigterm_and_nothing_is_left(orphaned):
