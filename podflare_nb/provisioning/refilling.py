@@ -45,6 +45,7 @@ class Refilling:
             self._begin(pool, self._add_jail)
 
     def _begin(self, pool: TemplatePool, make: Make) -> None:
+        pool.starting += 1  # now: who looks before the task runs must not begin another one
         task = asyncio.create_task(self._prepare(pool, make))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -52,7 +53,6 @@ class Refilling:
     async def _prepare(self, pool: TemplatePool, make: Make) -> None:
         """Make one thing ahead, then look for what else is wanted."""
         pause = 0.0
-        pool.starting += 1
         try:
             await make(pool)
         except PodflareError as error:
