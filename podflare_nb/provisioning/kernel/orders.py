@@ -10,6 +10,7 @@ order that the service thread has not dealt with.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -49,6 +50,7 @@ class Orders:
         self._waiting: Claim | None = None
         self._taken: Claim | None = None
         self._reading = False
+        self._standstill: asyncio.TimerHandle | None = None
         transport.shell.between = self.take
 
     def watch(self) -> None:
@@ -172,10 +174,12 @@ class Orders:
             self.done()
             return
         self._taken = None
-        self._transport.loop.call_later(STANDSTILL_SECONDS, self.done)
+        self._standstill = self._transport.loop.call_later(STANDSTILL_SECONDS, self.done)
 
     def done(self) -> None:
         """In the main thread: the claim has been dealt with; requests go on."""
+        if self._standstill is not None:  # of this one: it must not end the next one's
+            self._standstill.cancel()
         if self._taken is not None:
             self._taken.order.close_fds()
         with self._lock:
