@@ -242,6 +242,8 @@ class PlainKernels:
         if self.stop_next:
             self.stop_next = False
             handle.plain.process.send_signal(signal.SIGSTOP)
+            # Until each thread has taken it the others go on, and may greet whoever connects.
+            os.waitid(os.P_PID, handle.plain.process.pid, os.WSTOPPED | os.WNOWAIT)
         handle.network.egress = egress or OFF
         return handle
 
