@@ -18,7 +18,7 @@ import httpcore
 
 from .settings import Site
 from .store import Digest, Partial, Store, StoreFullError
-from .upstream import Upstream, UpstreamError, check_status
+from .upstream import PASSING, Upstream, UpstreamError, check_status
 
 HELD_BACK = 1 << 20
 CHUNK = 256 << 10
@@ -168,7 +168,7 @@ class Download:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is not None:
-            self._failure = UpstreamError(f"The download of {self._artifact.name} was given up.")
+            self._failure = UpstreamError(f"The download of {self._artifact.name} was given up.", PASSING)
         self._ended = True
         self._over(self)
         self._tell()
@@ -192,7 +192,9 @@ class Download:
                     raise UpstreamError(f"{artifact.name} is larger than {MAX_FILE_BYTES >> 30} GiB.")
                 self._tell()
         if self._announced not in {None, self._written}:
-            raise UpstreamError(f"The index at {artifact.site.host} broke off in the middle of {artifact.name}.")
+            raise UpstreamError(
+                f"The index at {artifact.site.host} broke off in the middle of {artifact.name}.", PASSING
+            )
         if computed is not None and digest is not None:
             if computed.hexdigest() != digest.hex:
                 if not artifact.certain:

@@ -16,7 +16,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -35,10 +35,17 @@ CONNECTIONS = 64
 AGENT = b"podflare_nb-mirror"
 
 
-class UpstreamError(Exception):
-    """An index cannot be used now. The sentence is for the tenant: it holds no address but the host's name."""
+LASTING = 424
+"""RFC 4918, 11.4. Tools tell the sentence of a 4xx; a 5xx they repeat with pauses (pip 24.2, npm), and tell no more of
+it than its number."""
+PASSING = 502
+"""For what may be right when it is asked for again."""
 
-    def __init__(self, sentence: str, status: int = 502) -> None:
+
+class UpstreamError(Exception):
+    """An index cannot be used. The sentence is for the tenant: it holds no address but the host's name."""
+
+    def __init__(self, sentence: str, status: int = LASTING) -> None:
         super().__init__(sentence)
         self.status = status
 
@@ -97,7 +104,7 @@ class Upstream:
                 if len(body) > MAX_PAGE_BYTES:
                     raise UpstreamError(f"The page at {site.host} is larger than {MAX_PAGE_BYTES >> 20} MiB.")
             if unpack is not None and not unpack.eof:
-                raise UpstreamError(f"The index at {site.host} ended in the middle of a page.")
+                raise UpstreamError(f"The index at {site.host} ended in the middle of a page.", PASSING)
         return Page(final, bytes(body), kind, tag)
 
     @asynccontextmanager
@@ -117,7 +124,8 @@ class Upstream:
         except (httpcore.TimeoutException, TimeoutError) as error:
             raise UpstreamError(f"The index at {site.host} does not answer in time.", 504) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, OSError, zlib.error) as error:
-            raise UpstreamError(f"The index at {site.host} cannot be reached, or broke off its answer.") from error
+            sentence = f"The index at {site.host} cannot be reached, or broke off its answer."
+            raise UpstreamError(sentence, PASSING) from error
         raise UpstreamError(f"The index at {site.host} redirects without end.")
 
     def _own_headers(self, site: Site, url: str) -> list[tuple[bytes, bytes]]:
@@ -139,10 +147,11 @@ class Upstream:
     @staticmethod
     def _redirected(site: Site, url: str, response: httpcore.Response) -> str:
         target = next((value for name, value in response.headers if name.lower() == b"location"), b"")
-        found = urljoin(url, target.decode("latin-1"))
-        if not target or (url.startswith("https:") and not found.startswith("https:")):
-            raise UpstreamError(f"The index at {site.host} redirects to where nobody may follow.")
-        return found
+        with suppress(ValueError):  # of an address that is none
+            found = urljoin(url, target.decode("latin-1"))
+            if target and (found.startswith("https:") or not url.startswith("https:")):
+                return found
+        raise UpstreamError(f"The index at {site.host} redirects to where nobody may follow.")
 
 
 def check_status(status: int, site: Site) -> None:
@@ -155,7 +164,8 @@ def check_status(status: int, site: Site) -> None:
         raise UpstreamError(
             f"The index at {site.host} refused it to this service (status {status}); its operator knows why."
         )
-    raise UpstreamError(f"The index at {site.host} answered with status {status}.", 503 if status == 429 else 502)
+    passing = 503 if status == 429 else PASSING if status >= 500 else LASTING
+    raise UpstreamError(f"The index at {site.host} answered with status {status}.", passing)
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -211,7 +211,7 @@ def test_a_tarball_with_no_more_than_a_sha1_is_checked_and_not_kept(mirror, upst
     assert get(url, "/npm/ham/-/ham-1.0.0.tgz")[2] == content
     assert mirror.kept() == set()
     upstream.answers["/ham/-/ham-1.0.0.tgz"] = Answer(content + b"x")
-    assert get(url, "/npm/ham/-/ham-1.0.0.tgz")[0] == 502
+    assert get(url, "/npm/ham/-/ham-1.0.0.tgz")[0] == 424
 
 
 def test_the_cache_stays_within_its_bound_and_gives_up_what_was_unused_longest(start, upstream):
@@ -229,7 +229,7 @@ def test_a_file_larger_than_the_cache_is_an_error_that_says_so(start, upstream):
     offer_wheel(upstream, "spam", padding=100_000)
     url = start(tables_for(upstream, cache={"max_bytes": 1000})).open("n")
     status, _, body = get(url, FILE)
-    assert (status, b"larger than this service's cache" in body) == (502, True)
+    assert (status, b"larger than this service's cache" in body) == (424, True)
 
 
 def test_what_an_index_has_not_is_not_found(mirror, upstream):
