@@ -35,7 +35,9 @@ class ForkHandler(OnceHandler):
         """Make branches; they are ready when this answers."""
         request = self.read(Fork)
         services = await self.services()
-        await self.answer_once(lambda: self._fork(services, sandbox_id, request))
+        await self.answer_once(
+            lambda: self._fork(services, sandbox_id, request), lambda made: self._end(services, made)
+        )
 
     async def _fork(self, services: Services, sandbox_id: str, request: Fork) -> ForkResult:
         wait_seconds = WAIT_SECONDS if request.wait_seconds is None else request.wait_seconds
@@ -44,6 +46,10 @@ class ForkHandler(OnceHandler):
         )
         children = [child.id for child in outcome.children]
         return ForkResult(children=children, warnings=outcome.warnings, failures=outcome.failures)
+
+    async def _end(self, services: Services, made: ForkResult) -> None:
+        endings = [services.sandboxes.close(self.who.tenant.id, child) for child in made.children]
+        await asyncio.gather(*endings, return_exceptions=True)
 
 
 class MergeHandler(PodflareHandler):

@@ -52,7 +52,8 @@ class SandboxesHandler(OnceHandler):
         request = self.read(CreateSandbox)
         services = await self.services()
         spec = CreateSpec(**request.model_dump(exclude_none=True, exclude={"egress"}), egress=request.egress)
-        await self.answer_once(lambda: self._create(services, spec))
+        manager, tenant_id = services.sandboxes, self.who.tenant.id
+        await self.answer_once(lambda: self._create(services, spec), lambda made: manager.close(tenant_id, made.id))
 
     async def _create(self, services: Services, spec: CreateSpec) -> SandboxInfo:
         tenant = self.who.tenant

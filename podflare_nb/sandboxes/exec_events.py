@@ -1,6 +1,7 @@
 """Outputs of an execution as the events of the wire: dicts, then lines of NDJSON.
 
-stdout and stderr become one event per line, without its newline; a partial line waits for its newline or the end.
+stdout and stderr become one event per line, without its newline and with all else that it had, a carriage return, too;
+a partial line waits for its newline or the end.
 A traceback is told twice: as lines on stderr, for clients that know text only, and as an ``error`` event. The
 transcript keeps all; what bash's and ``sys.exit``'s way of failing would add is left out here. Pure, but for
 ``stream``, which follows a live execution. Stands on ``execution`` and ``outcome``.
@@ -79,9 +80,7 @@ class EventEncoder:
 
     def end(self, result: ExecutionResult, cell_id: str, turn_id: str | None, ts: int) -> list[Event]:
         """What is left of the lines, what was truncated, and the exit, which names cell and turn."""
-        events = [
-            self._event(name, "".join(parts).removesuffix("\r"), ts) for name, parts in self._partial.items() if parts
-        ]
+        events = [self._event(name, "".join(parts), ts) for name, parts in self._partial.items() if parts]
         if (cut := result.truncation) is not None:
             message = (
                 f"The output was over the limit: {cut.kept_bytes} of {cut.produced_bytes} bytes are kept, "
@@ -122,7 +121,7 @@ class EventEncoder:
             lines[0] = "".join((*partial, lines[0]))
         rest = lines.pop()
         partial[:] = [rest] if rest else []
-        return [self._event(name, line.removesuffix("\r"), ts) for line in lines]
+        return [self._event(name, line, ts) for line in lines]
 
     def _error(self, output: Output, ts: int) -> list[Event]:
         ename, evalue = output["ename"], output["evalue"]

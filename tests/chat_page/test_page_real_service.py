@@ -2,7 +2,9 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import nbformat
 from chat_page import open_page, outputs, send
 from playwright.sync_api import Page, expect
@@ -67,6 +69,27 @@ def test_turns_that_failed_or_were_stopped_read_the_same_after_a_reload(page: Pa
 
     expect(problems).to_have_count(2)
     assert without_times(page.locator(".cells").inner_text()) == said
+
+
+def test_what_another_client_ran_during_a_turn_is_shown_after_it_and_the_rest_stays_as_it_was(page: Page, service):
+    open_page(page, f"{service.url}?token={service.key}")
+    send(page, "for line in range(100): print(line)")
+    page.get_by_role("button", name="Show all 100 lines").click(timeout=KERNEL_MS)
+    sandbox = f"{service.url}/v1/sandboxes/{page.url.partition('#')[2]}"
+    wait = "import os\nprint('waits', flush=True)\nwhile not os.path.exists('go'): pass"
+    send(page, f"```python\n{wait}\n```\nand\n```python\nprint('own')\n```")
+    expect(outputs(page)).to_have_text("waits", timeout=KERNEL_MS)
+
+    headers = {"Authorization": f"Bearer {service.key}"}
+    with httpx.Client(headers=headers, timeout=60) as api, ThreadPoolExecutor() as others:
+        ran = others.submit(api.post, f"{sandbox}/exec", json={"code": "print('from ' + 'elsewhere')"})
+        api.put(f"{sandbox}/files/go", content=b"")
+        assert ran.result().status_code == 200
+
+    expect(page.locator(".cell-code .outputs").get_by_text("from elsewhere")).to_be_visible(timeout=KERNEL_MS)
+    expect(page.locator(".cell-code .outputs").get_by_text("own", exact=True)).to_be_visible()
+    expect(page.locator(".cell-code .outputs").first).to_contain_text("50")
+    expect(page.get_by_role("button", name="Show less")).to_be_visible()
 
 
 def without_times(text: str) -> str:

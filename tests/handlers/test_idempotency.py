@@ -1,5 +1,6 @@
 import json
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -94,6 +95,48 @@ def test_a_sandbox_whose_client_went_away_is_there_for_the_retry(service, maker)
     again = maker.post("/v1/sandboxes", content=body, headers={"Idempotency-Key": "lost"})
     assert again.status_code == 200
     assert live(maker) == [again.json()["id"]]
+    assert "StreamClosedError" not in (service.data_dir / LOG).read_text(), "who goes away is no fault of ours"
+
+
+def send_and_leave(service, maker, path, **body):
+    """Send a request without a key and hang up before the answer, which can be quicker: again then.
+
+    How many sandboxes there had been before.
+    """
+    content, url = json.dumps(body).encode(), httpx.URL(service.url)
+    request = (
+        f"POST {url.path}{path} HTTP/1.1\r\nHost: {url.netloc.decode()}\r\n"
+        f"Authorization: {maker.headers['Authorization']}\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    for _ in range(20):
+        alive, ever = live(maker), all_ever(maker)
+        with socket.create_connection((url.host, url.port), timeout=30) as connection:
+            connection.sendall(request.encode() + content)
+            connection.shutdown(socket.SHUT_WR)
+            if not connection.recv(100).startswith(b"HTTP/1.1 200"):
+                return len(ever)
+        for name in set(live(maker)) - set(alive):
+            maker.delete(f"/v1/sandboxes/{name}")
+    pytest.fail("every request was answered before its connection was closed, or as if it was not")
+
+
+def all_ever(http: httpx.Client) -> list[str]:
+    page = http.get("/v1/sandboxes", params={"include_closed": "true", "limit": "200"}).json()
+    return [sandbox["id"] for sandbox in page["sandboxes"]]
+
+
+def wait_until_made_and_ended(maker, before, alive):
+    """Wait until there has been one that was not there before, and only ``alive`` is left."""
+    deadline = time.monotonic() + 30
+    while len(all_ever(maker)) == before or live(maker) != [alive]:
+        assert time.monotonic() < deadline, live(maker)
+
+
+def test_what_was_made_without_a_key_for_a_client_that_went_away_is_ended(service, maker):
+    parent = create(maker, "parent-of-lost").json()["id"]
+    for path, body in ("/v1/sandboxes", BODY), (f"/v1/sandboxes/{parent}/fork", {"n": 2}):
+        before = send_and_leave(service, maker, path, **body)
+        wait_until_made_and_ended(maker, before, parent)
     assert "StreamClosedError" not in (service.data_dir / LOG).read_text(), "who goes away is no fault of ours"
 
 

@@ -39,8 +39,8 @@ def test_a_partial_line_waits_for_its_newline_or_the_end():
     assert lines(events(out("a"), out("x\n", "stderr"), out("b\n"))) == ["ab"]
 
 
-def test_windows_newlines_are_newlines_even_when_cut_in_two():
-    assert lines(events(out("a\r\nb\r"), out("\nc\r\n"))) == ["a", "b", "c"]
+def test_a_carriage_return_belongs_to_its_line():
+    assert lines(events(out("a\r\nb\r"), out("\nc\r"))) == ["a\r", "b\r", "c\r"]
 
 
 def test_empty_lines_and_other_separators_stay():

@@ -40,6 +40,11 @@ export class CellOutputs {
     else this.push({ kind: "rich", output });
   }
 
+  // Whether they show the same. Ids of displays do not count, which a notebook does not keep.
+  shows(other: CellOutputs): boolean {
+    return JSON.stringify(this.items.map(told)) === JSON.stringify(other.items.map(told));
+  }
+
   // True when one of this cell's displays carries the id.
   update(changed: RichOutput): boolean {
     const id = changed.transient?.display_id;
@@ -66,6 +71,13 @@ export class CellOutputs {
   private push(shown: ShownOutput): void {
     this.items.push({ key: this.nextKey++, version: 0, shown });
   }
+}
+
+function told({ shown }: OutputItem): unknown {
+  if (shown.kind === "stream") return [shown.name, shown.text];
+  if (shown.kind === "error") return [shown.output.ename, shown.output.evalue, shown.output.traceback];
+  const data = Object.entries(shown.output.data).map(([mime, value]) => [mime, textOf(value) || value]);
+  return [shown.output.output_type, data, shown.output.metadata ?? {}];
 }
 
 // nbformat writes multi-line strings as lists of lines.

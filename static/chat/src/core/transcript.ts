@@ -54,15 +54,19 @@ export class Transcript {
   readonly turns = new Map<string, Turn>();
   private byId = new Map<string, Cell>();
 
-  // Everything anew from the recorded notebook. Cells of a turn that still runs are left out: its events,
+  // Everything anew from the recorded notebook; a cell that says what it said before stays the same object, so that its
+  // view stays as it is. Cells of a turn that still runs are left out: its events,
   // replayed from the first, bring them whole. So are those that tell how a turn ended, which the turn itself does.
   load(notebook: Notebook, turns: TurnInfo[]): void {
+    const before = this.byId;
+    this.byId = new Map();
     this.cells.length = 0;
-    this.byId.clear();
     this.turns.clear();
     for (const info of turns) this.turns.set(info.turn_id, turnOf(info));
     notebook.cells.forEach((raw, index) => {
-      const cell = cellOf(raw, index);
+      const recorded = cellOf(raw, index);
+      const known = before.get(recorded.id);
+      const cell = known !== undefined && same(known, recorded) ? known : recorded;
       const turn = cell.turnId === null ? undefined : this.turns.get(cell.turnId);
       if (turn === undefined || (turn.status !== "running" && !raw.metadata?.podflare_nb?.notice)) this.put(cell);
     });
@@ -206,6 +210,13 @@ function cellOf(raw: NotebookCell, index: number): Cell {
     startedAt: time(timing["iopub.execute_input"] ?? timing["iopub.status.busy"]),
     endedAt: time(timing["shell.execute_reply"] ?? timing["iopub.status.idle"]),
   };
+}
+
+function same(known: Cell, recorded: Cell): boolean {
+  const facts = (cell: Cell): unknown[] => [
+    cell.kind, cell.role, cell.source, cell.language, cell.executionCount, cell.status, cell.turnId, cell.operator, cell.branch?.sandboxId,
+  ];
+  return JSON.stringify(facts(known)) === JSON.stringify(facts(recorded)) && known.outputs.shows(recorded.outputs);
 }
 
 function branchOf(value: unknown): Branch | null {

@@ -47,6 +47,7 @@ export class Page {
   private sending = false;
   private starting: Promise<void> | null = null; // a sandbox for what was sent
   private asking = false;
+  private readAsOf: string | null | undefined; // when the open sandbox was last active, as of the last reading of its notebook
   private welcomeFor = "";
 
   constructor(private readonly api: Api, private readonly keepKey: (key: string) => void) {
@@ -163,6 +164,7 @@ export class Page {
     if (id === this.conversation.sandboxId && this.conversation.problem === null && id !== null) return;
     if (sandboxInAddress() !== id) history.pushState(null, "", id === null ? location.pathname : `#${id}`);
     this.frame.stickToEnd();
+    this.readAsOf = this.list.find(id)?.last_active_at;
     void this.conversation.open(id);
     if (id !== null) void this.list.get(id).catch(() => undefined); // the notebook's own request tells what is wrong
     void this.files.show(id);
@@ -186,7 +188,7 @@ export class Page {
     } finally {
       this.sending = false;
       this.draw();
-      this.relist();
+      void this.keepCurrent();
       void this.files.refresh();
       void this.branching.look();
     }
@@ -205,6 +207,7 @@ export class Page {
   // The first message's or file's new sandbox becomes the open one.
   private async adopt(sandbox: SandboxInfo): Promise<void> {
     history.pushState(null, "", `#${sandbox.id}`);
+    this.readAsOf = sandbox.last_active_at;
     await this.conversation.open(sandbox.id);
     void this.files.show(sandbox.id);
     void this.branching.look(sandbox.id);
@@ -332,7 +335,6 @@ export class Page {
   // The list again; and the notebook, when cells may have come from elsewhere (JupyterLab, the API, another tab).
   private async keepCurrent(): Promise<void> {
     const { sandboxId } = this.conversation;
-    const before = this.list.find(sandboxId);
     try {
       await this.list.refresh();
     } catch (reason) {
@@ -341,10 +343,12 @@ export class Page {
     }
     void this.terminals.look();
     if (this.panel === "branches" || this.branching.family.all.length > 1) void this.branching.look();
-    const after = this.list.find(sandboxId);
-    const moved = before !== undefined && after !== undefined && before.last_active_at !== after.last_active_at;
-    if (moved) void this.previews.ports.look();
-    if (moved && sandboxId === this.conversation.sandboxId && !this.sending && !this.conversation.running) await this.conversation.reload();
+    const active = this.list.find(sandboxId)?.last_active_at;
+    if (active === undefined || active === this.readAsOf || sandboxId !== this.conversation.sandboxId) return;
+    void this.previews.ports.look();
+    if (this.sending || this.conversation.running) return; // after the turn, whose events do not tell of others' cells
+    this.readAsOf = active;
+    await this.conversation.reload();
   }
 
   private attempt(action: () => Promise<unknown>): void {
