@@ -12,12 +12,14 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from jupyter_server.serverapp import ServerApp
+from tornado.netutil import bind_sockets
 from tornado.web import RequestHandler
 from traitlets.config import Config
 
@@ -52,6 +54,7 @@ class ServiceServer(ServerApp):
     default_services = ("api", "auth", "kernels", "kernelspecs", "security", "sessions")  # type: ignore[assignment] # fewer
     exit_code = 0
     on_started: Callable[[], None]
+    _listeners: Sequence[socket.socket] = ()
 
     def load_config_file(self, *_: Any, **__: Any) -> None:
         """Read no file: a setting made for a user's JupyterLab must not open this service."""
@@ -65,6 +68,20 @@ class ServiceServer(ServerApp):
         # The second signal ends the process where it stands; the supervisor then cleans up by itself.
         signal.signal(sig, signal.SIG_DFL)
         self.stop(from_signal=True)
+
+    def _find_http_port(self) -> None:
+        """Keep the free port that ``--port 0`` found: Jupyter lets it go and takes it again, others may meanwhile."""
+        if self.port:
+            super()._find_http_port()
+            return
+        self._listeners = bind_sockets(0, self.ip)
+        self.port = self._listeners[0].getsockname()[1]
+
+    def _bind_http_server_tcp(self) -> bool:
+        if not self._listeners:
+            return super()._bind_http_server_tcp()
+        self.http_server.add_sockets(self._listeners)
+        return True
 
     def start_app(self) -> None:
         """Leave out what Jupyter says and opens at a start; ``on_started`` says what there is to say."""

@@ -9,6 +9,7 @@ framework's types are here; the adapters beside this module translate. Stands on
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,6 +72,7 @@ DEFAULT_SECONDS = 600.0
 """How long one run may take unless the adapter's caller says otherwise; then the code is interrupted."""
 
 _LONGEST_RECORD = 1024 * 1024
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 """Bytes of one recorded message that the service takes."""
 
 _log = logging.getLogger(__name__)
@@ -223,5 +225,7 @@ def _ended(text: str) -> str:
 
 
 def _recordable(message: str) -> str:
-    """A message within what the service takes, whatever its characters weigh."""
-    return message if len(message.encode(errors="replace")) <= _LONGEST_RECORD else shorten(message, 200_000)
+    """A message that the service takes: within its limit, whatever its characters weigh, and without what is no
+    character. Models send that too: half of a surrogate pair, NUL."""
+    message = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", message)
+    return message if len(message.encode()) <= _LONGEST_RECORD else shorten(message, 200_000)

@@ -237,7 +237,8 @@ def _sentence(kind: type[Request], error: ValidationError) -> InvalidArgumentErr
     first = details[0]
     if first["type"] == "json_invalid":
         reason = first["msg"].removeprefix("Invalid JSON: ")
-        return InvalidArgumentError(f"The request's body is not JSON: {reason}.")
+        advice = " Half of a surrogate pair (\\ud800 to \\udfff) is no character." if "hex escape" in reason else ""
+        return InvalidArgumentError(f"The request's body is not JSON: {reason}.{advice}")
     if not first["loc"]:
         return InvalidArgumentError("The request's body must be a JSON object.")
     fields = {str(detail["loc"][0]) for detail in details if detail["loc"]}

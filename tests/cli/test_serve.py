@@ -9,6 +9,8 @@ import sys
 import httpx
 import pytest
 
+from podflare_nb.cli.server import ServiceServer
+
 from ..conftest import command, read_until, start_service, stop_service
 from ..provisioning.conftest import REPOSITORY
 
@@ -35,6 +37,17 @@ def test_a_taken_port_is_named(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"Port {port}" in refused("--port", port, "--data-dir", str(tmp_path)).stderr
+
+
+def test_a_free_port_that_was_found_is_kept_until_it_is_listened_at():
+    server = ServiceServer(ip="127.0.0.1", port=0)
+    server._find_http_port()
+    try:
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", server.port)).close()
+    finally:
+        for listener in server._listeners:
+            listener.close()
 
 
 @pytest.mark.parametrize(

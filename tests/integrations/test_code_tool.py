@@ -136,6 +136,12 @@ def test_what_was_said_is_a_markdown_cell(sandbox):
     assert (told["role"], told["operator"], told["turn_id"]) == ("assistant", "tests", "turn_7")
 
 
+def test_a_message_with_what_is_no_character_is_recorded_without_it(sandbox):
+    record(sandbox, "half \ud83d of a pair \0 and \N{PARTY POPPER}", "assistant", BY)
+    cell = sandbox.notebook()["cells"][-1]
+    assert "".join(cell["source"]) == "half \ufffd of a pair \ufffd and \N{PARTY POPPER}"
+
+
 def test_a_message_of_any_length_is_recorded_with_its_ends(sandbox):
     record(sandbox, "begin" + "\N{SNOWMAN}" * 1_000_000 + "end", "user", BY)
     cell = sandbox.notebook()["cells"][-1]

@@ -2,17 +2,22 @@
 
 The request is written anew from what was read of it (h11), so that the host sees the very request that was checked.
 Bodies of known length come back by splice(2).
+
+A client that left while the host is silent ends it: at once before the answer has begun (a "100 Continue", which every
+client of HTTP/1.1 skips, asks one that has ended whether it still reads), later when TCP's keep-alive finds nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 import h11
 
+from . import departure
 from .client_connection import ClientConnection
 from .pipes import Pipes
 from .relay import move
@@ -75,16 +80,20 @@ class Exchange:
         except OSError as error:
             raise BadResponseError(f"the host broke the connection: {error}", begun=False) from error
         upload, download = asyncio.create_task(self._upload()), asyncio.create_task(self._download())
+        gone = asyncio.create_task(departure.gone(self._client.sock, self._ask_if_it_reads))
         try:
-            await asyncio.wait({upload, download}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({upload, download, gone}, return_when=asyncio.FIRST_COMPLETED)
             if upload.done() and upload.exception():
                 upload.result()
-            outcome = await download
+            await asyncio.wait({download, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not download.done():
+                raise ConnectionResetError("the client left before the end of the answer")
+            outcome = download.result()
         finally:
             uploaded = upload.done()
-            upload.cancel()
-            download.cancel()
-            await asyncio.gather(upload, download, return_exceptions=True)
+            for task in (upload, download, gone):
+                task.cancel()
+            await asyncio.gather(upload, download, gone, return_exceptions=True)
         if outcome is not Outcome.SWITCHED:
             self._client.buffer += self._below.trailing_data[0]
         return outcome if uploaded or outcome is Outcome.SWITCHED else Outcome.END
@@ -95,6 +104,14 @@ class Exchange:
         if offers and "upgrade" in self._head.tokens(b"connection"):
             headers += [(b"Connection", b"upgrade"), (b"Upgrade", ", ".join(offers).encode("latin-1"))]
         return headers
+
+    def _ask_if_it_reads(self) -> None:
+        """The client has ended, or half of it: one that has closed answers with a reset."""
+        if self._begun or self._head.version != "1.1":
+            return
+        question = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+        with suppress(OSError, h11.LocalProtocolError):
+            self._client.sock.send(self._below.send(question) or b"")
 
     async def _upload(self) -> None:
         while True:

@@ -17,8 +17,9 @@ from .resolver import Asker, ResolverThreads
 
 RECEIVE_BYTES = 256 * 1024
 DESCRIPTORS_FOR_ALL = 1_000
-DESCRIPTORS_EACH = 6
-"""Of a connection: two sockets and, while bytes are stuck in both directions, two pipes."""
+DESCRIPTORS_EACH = 7
+"""Of a connection: two sockets, one to notice that the client left and, while bytes are stuck in both directions, two
+pipes."""
 
 
 @dataclass

@@ -1,13 +1,16 @@
 """Requests through the real process, as programs send them, to real servers."""
 
+import contextlib
 import functools
 import http.server
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from .internet import INTERNET, OTHER_PUBLIC, PUBLIC, connected, exchange, read_all, read_until
+from .internet import INTERNET, OTHER_PUBLIC, PUBLIC, SECONDS, connected, exchange, read_all, read_until
 from .servers import BIG, HttpServer, Stub, echo
 
 ALLOWED = {"allow": ["files.example.org", "*.example.com"]}
@@ -103,6 +106,52 @@ def test_bodies_come_whole_however_their_end_is_told(gateway, path, version):
 def test_a_body_that_is_cut_short_is_seen_to_be(gateway):
     done = gateway.open(ALLOWED).run("curl", "-sS", "http://files.example.org/short")
     assert done.returncode in {18, 56}, done
+
+
+class SilentHost:
+    """Reads a request and says nothing until ``answer``; ``left`` when the proxy has let go of it."""
+
+    def __init__(self):
+        self.asked, self.answer, self.left = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, sock):
+        read_until(sock, b"\r\n\r\n")
+        self.asked.set()
+        threading.Thread(target=self._watch, args=(sock,), daemon=True).start()
+        self.answer.wait()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+        self.left.wait()
+
+    def _watch(self, sock):
+        with contextlib.suppress(OSError):
+            sock.recv(1)
+        self.left.set()
+        self.answer.set()
+
+
+def test_a_client_that_closed_frees_its_place_while_the_host_is_silent(gateway, world, serve):
+    host = SilentHost()
+    serve(Stub(world.listen(PUBLIC, 8082), host))
+    sandbox = gateway.open({"allow": ["files.example.org:8082"]})
+    with sandbox.connect() as sock:
+        sock.sendall(get("http://files.example.org:8082/", "files.example.org:8082"))
+        assert host.asked.wait(SECONDS)
+    assert host.left.wait(SECONDS)
+    gateway.record(verdict="allowed", host="files.example.org", port=8082)
+
+
+def test_a_client_that_closed_half_of_its_connection_still_gets_its_answer(gateway, world, serve):
+    host = SilentHost()
+    serve(Stub(world.listen(PUBLIC, 8082), host))
+    sandbox = gateway.open({"allow": ["files.example.org:8082"]})
+    with sandbox.connect() as sock:
+        sock.sendall(get("http://files.example.org:8082/", "files.example.org:8082"))
+        assert host.asked.wait(SECONDS)
+        sock.shutdown(socket.SHUT_WR)
+        assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")  # its end was seen
+        assert not host.left.is_set()
+        host.answer.set()
+        assert read_all(sock).endswith(b"\r\n\r\nlate")
 
 
 @pytest.mark.parametrize(
