@@ -80,6 +80,11 @@ class Plain:
             sock.close()
         return cls(directory, workspace, process, info)
 
+    def stand_still(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+        # Until each thread has taken it the others go on, and may greet whoever connects.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
     def stop(self) -> None:
         if self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -241,9 +246,7 @@ class PlainKernels:
         handle = self._made(self.spares.take(), limits or Limits())
         if self.stop_next:
             self.stop_next = False
-            handle.plain.process.send_signal(signal.SIGSTOP)
-            # Until each thread has taken it the others go on, and may greet whoever connects.
-            os.waitid(os.P_PID, handle.plain.process.pid, os.WSTOPPED | os.WNOWAIT)
+            handle.plain.stand_still()
         handle.network.egress = egress or OFF
         return handle
 
