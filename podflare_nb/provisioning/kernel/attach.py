@@ -156,7 +156,7 @@ def _wake(app: TemplateApp, risen: Risen, order: datagrams.Datagram) -> Life:
     sleeper = risen.sleeper
     troubles = sleeper.inventory.enter(order.fds.pop() if order.fds else None)
     sleeper.inventory.held.close()
-    remembered = forget_processes()
+    remembered = forget_processes(sleeper.inventory.return_codes)
     life = Life(app, sleeper.ctl, risen.transport)
     sleeper.was.resume()
     told = [each.as_json() for each in troubles]

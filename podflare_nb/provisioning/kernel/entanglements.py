@@ -66,19 +66,26 @@ def threads() -> list[Entanglement]:
     return found("threads", "Threads run on in the parent only: {}.", [str(name) for name in names])
 
 
-def processes() -> list[Entanglement]:
-    """Child processes that run."""
-    names = []
+def children() -> list[int]:
+    """Child processes by pid, those included that have ended and for which nobody has waited yet."""
+    pids: list[int] = []
     for task in TASKS.iterdir():
         with contextlib.suppress(OSError):  # a thread that has ended, or a Linux without this file
-            for pid in (task / "children").read_text().split():
-                command = _command(pid)
-                if command is not None and not any(quiet in command for quiet in _QUIET_COMMANDS):
-                    names.append(f"{command} (pid {pid})")
+            pids += map(int, (task / "children").read_text().split())
+    return pids
+
+
+def processes(pids: Iterable[int]) -> list[Entanglement]:
+    """Those of the ``children`` that run."""
+    names = []
+    for pid in pids:
+        command = _command(pid)
+        if command is not None and not any(quiet in command for quiet in _QUIET_COMMANDS):
+            names.append(f"{command} (pid {pid})")
     return found("processes", "Child processes stay the parent's: {}.", names)
 
 
-def _command(pid: str) -> str | None:
+def _command(pid: int) -> str | None:
     """None of a zombie."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -4,7 +4,7 @@ A child's birth (``part``): the parent's own descriptors are closed, dead ends t
 two places, memory and files without a name are copied. Then, in a new root, parent and child alike (``enter``): the
 working directory, open files and mapped files are had again by their paths. Until then nothing is looked for by path,
 since a sleeper may outlive the mounts of its root. Stands on ``descriptors``, ``open_files``,
-``shared_mappings`` and ``entanglements``; ``live_fork`` and ``sleeping`` stand on it.
+``shared_mappings``, ``entanglements`` and ``disown``; ``live_fork`` and ``sleeping`` stand on it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,26 @@ from dataclasses import dataclass
 
 from . import entanglements, open_files, shared_mappings
 from .descriptors import STANDARD, Descriptor, Held, listed, numbers
+from .disown import return_codes
 from .entanglements import Entanglement, found
 from .interrupts import Interrupts
 from .transport import Transport
 
-_close = os.close
+SQLITE = b"SQLite format 3\0"
+"""How its files begin (sqlite.org/fileformat2.html, 1.3)."""
+READ_ONLY = "Open connections to SQLite databases can only read in a branch; to write, connect anew there: {}."
+"""SQLite takes a file for another one when its inode has another number (SQLITE_READONLY_DBMOVED), as each branch's own
+has."""
+
+_close, _pread = os.close, os.pread
 
 
 @dataclass
 class Inventory:
     """``own``: descriptors of the parent's own connection; ``ends``: those that lead to somebody, by what they are.
 
-    ``held``: closed by whoever is done with the inventory; ``directory``: the working directory.
+    ``held``: closed by whoever is done with the inventory; ``directory``: the working directory; ``return_codes``: of
+    child processes, as those have them who have no such processes.
     """
 
     held: Held
@@ -39,6 +47,7 @@ class Inventory:
     ends: list[tuple[int, str]]
     files: list[open_files.OpenFile]
     mappings: list[shared_mappings.SharedMapping]
+    return_codes: dict[int, int]
     entanglements: list[Entanglement]
     parted: bool = False
 
@@ -95,16 +104,27 @@ def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> 
     ends = [(each.fd, what) for each in theirs if (what := _what_end(each))]
     files = open_files.note(theirs)
     mappings, left = shared_mappings.note()
+    children = entanglements.children()
     troubles = [
         *entanglements.threads(),
-        *entanglements.processes(),
+        *entanglements.processes(children),
         *entanglements.connections(theirs),
         *entanglements.tasks(transport.loop, interrupts.own_tasks),
         *found("mappings", "Parent and children go on sharing mapped memory: {}.", left),
         *found("files", "Files without a name are too large to copy, and stay shared: {}.", _too_large(files)),
         *found("files", "Locks of files stay the parent's: {}.", [_named(each) for each in files if each.locks]),
+        *found("files", READ_ONLY, [_named(each) for each in files if _is_database(each)]),
     ]
-    return Inventory(Held.open(), _directory(), own, ends, files, mappings, troubles)
+    return Inventory(Held.open(), _directory(), own, ends, files, mappings, return_codes(children), troubles)
+
+
+def _is_database(file: open_files.OpenFile) -> bool:
+    """Whether it is one of SQLite that is written to; one in which nothing was made yet has no header."""
+    if file.path is None or file.flags & (os.O_ACCMODE | os.O_PATH) != os.O_RDWR:
+        return False
+    with contextlib.suppress(OSError):
+        return _pread(file.fd, len(SQLITE), 0) == SQLITE
+    return False
 
 
 def _too_large(files: Iterable[open_files.OpenFile]) -> list[str]:

@@ -262,3 +262,31 @@ def test_without_roots_everybody_still_has_an_own_offset(kernel, client):
     finally:
         child.close()
         asleep.close()
+
+
+CONNECT = """
+import os, sqlite3
+kept = [sqlite3.connect(os.environ['HOME'] + '/a.db'), sqlite3.connect(os.environ['HOME'] + '/b.db')]
+for each in kept: each.execute('create table t(x)'); each.execute('insert into t values (1)'); each.commit()
+kept[1].close()
+reading = sqlite3.connect('file:' + os.environ['HOME'] + '/b.db?mode=ro', uri=True)
+"""
+
+
+def test_connections_to_databases_that_can_only_read_in_a_child_are_named(kernel, client, roots):
+    client.run(CONNECT)
+    told = kernel.fork(root=roots(0))
+    (warning,) = told.warnings
+    assert "connect anew" in warning[1]
+    assert ("a.db" in warning[1], "b.db" in warning[1]) == (True, False)
+    woken = told.children[0].serve(root=roots(1))
+    try:
+        child = woken.client()
+        write = "kept[0].execute('insert into t values (2)')"
+        assert "readonly" in child.run(write).reply["evalue"]
+        assert child.value("kept[0].execute('select x from t').fetchall()") == "[(1,)]"
+        assert (
+            child.run(write.replace("kept[0]", "sqlite3.connect(os.environ['HOME'] + '/a.db')")).reply["status"] == "ok"
+        )
+    finally:
+        woken.close()
