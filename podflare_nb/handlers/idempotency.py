@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from ..errors import InvalidArgumentError, PodflareError
 from .base import PodflareHandler
@@ -43,6 +43,8 @@ class OnceHandler(PodflareHandler):
         stream = connection.stream
         if not isinstance(stream, IOStream) or stream.closed():
             return True
+        if isinstance(stream, SSLIOStream):  # what lies in its socket is the cipher's, not the client's
+            return False
         try:  # a warm kernel is there before the loop has looked at the socket again
             return not stream.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:

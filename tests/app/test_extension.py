@@ -3,12 +3,14 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ..conftest import read_until
+from ..provisioning.network.internet_servers import make_certificate
 
 JUPYTER = str(Path(sys.executable).with_name("jupyter"))
 TOKEN = "a-token-of-the-users-own-jupyter"
@@ -51,26 +53,32 @@ def test_jupyter_lists_the_extension_as_ok(tmp_path):
     assert any("OK" in line for line in lines), listed.stderr
 
 
-@pytest.fixture
-def jupyter(tmp_path, request):
-    """A user's own jupyter server, with the extension and the options of the test."""
-    environment = {**jupyter_environment(tmp_path), **getattr(request, "param", {})}
+@contextmanager
+def started_jupyter(tmp_path, environment, *options):
+    """A user's own jupyter server, with the extension; whatever its certificate says."""
     process = subprocess.Popen(
         [JUPYTER, "server", "--port=0", "--ServerApp.port_retries=0", "--no-browser", "--allow-root",
-         f"--ServerApp.root_dir={tmp_path}", "--ServerApp.allow_unauthenticated_access=False"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+         f"--ServerApp.root_dir={tmp_path}", "--ServerApp.allow_unauthenticated_access=False", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        env=jupyter_environment(tmp_path) | environment,
     )  # fmt: skip
     try:
-        where = r"http://127\.0\.0\.1:\d+"
+        where = r"https?://127\.0\.0\.1:\d+"
         origin = re.search(where, read_until(process, f"{where}/", 60))[0]
         headers = {"Authorization": f"token {TOKEN}"}
         # Jupyter says where it is before it listens there.
-        connecting = httpx.HTTPTransport(retries=6)
+        connecting = httpx.HTTPTransport(retries=6, verify=False)
         with httpx.Client(base_url=origin, headers=headers, timeout=90, transport=connecting) as client:
             yield client
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+@pytest.fixture
+def jupyter(tmp_path, request):
+    with started_jupyter(tmp_path, getattr(request, "param", {})) as client:
+        yield client
 
 
 def test_a_users_own_jupyter_server_serves_sandboxes_to_its_user(jupyter):
@@ -82,6 +90,17 @@ def test_a_users_own_jupyter_server_serves_sandboxes_to_its_user(jupyter):
     assert json.loads(told[0])["data"] == "42"
     assert jupyter.delete(path).status_code == 204
     assert jupyter.get("/api/kernels").status_code == 200
+
+
+def test_a_users_own_jupyter_server_serves_sandboxes_over_tls(tmp_path):
+    certificate = make_certificate(tmp_path, "localhost")
+    options = f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"
+    with started_jupyter(tmp_path, {}, *options) as jupyter:
+        made = jupyter.post("/podflare/v1/sandboxes", json={"template": "python-minimal"})
+        assert made.status_code == 200, made.text
+        path = f"/podflare/v1/sandboxes/{made.json()['id']}"
+        assert "42" in jupyter.post(f"{path}/exec", json={"code": "print(6*7)"}).text
+        assert len(jupyter.post(f"{path}/fork", json={"n": 1}).json()["children"]) == 1
 
 
 def test_nobody_else_gets_in_to_a_users_own_jupyter_server(jupyter):
