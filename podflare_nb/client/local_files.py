@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from .errors import InvalidArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +23,7 @@ Content = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
 def opened(content: Content) -> Iterator[tuple[IO[bytes], int | None]]:
     """Give a file object to read from and the number of bytes, None where that is not known."""
     if isinstance(content, str):
-        content = content.encode()
+        content = utf8(content)
     if isinstance(content, bytes | bytearray | memoryview):
         yield io.BytesIO(content), memoryview(content).nbytes
     elif isinstance(content, os.PathLike):
@@ -29,6 +31,15 @@ def opened(content: Content) -> Iterator[tuple[IO[bytes], int | None]]:
             yield file, os.fstat(file.fileno()).st_size
     else:
         yield content, None
+
+
+def utf8(text: str) -> bytes:
+    """Encode; raises InvalidArgumentError for what is no character."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        reason = f"half of a surrogate pair at {error.start}, which UTF-8 has no bytes for"
+        raise InvalidArgumentError(f"The text holds {reason}: take it out, or give bytes.") from error
 
 
 @contextmanager

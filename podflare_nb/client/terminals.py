@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .errors import UnexpectedAnswerError
+from .local_files import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ def bytes_of(text: object) -> bytes:
 
 def pieces_of(data: bytes | str) -> Iterator[str]:
     """Cut what is typed into what requests take, as base64; text is UTF-8."""
-    whole = data.encode() if isinstance(data, str) else bytes(data)
+    whole = utf8(data) if isinstance(data, str) else bytes(data)
     for start in range(0, len(whole), INPUT_BYTES):
         yield base64.b64encode(whole[start : start + INPUT_BYTES]).decode()
 

@@ -72,8 +72,9 @@ DEFAULT_SECONDS = 600.0
 """How long one run may take unless the adapter's caller says otherwise; then the code is interrupted."""
 
 _LONGEST_RECORD = 1024 * 1024
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 """Bytes of one recorded message that the service takes."""
+
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 _log = logging.getLogger(__name__)
 

@@ -222,6 +222,8 @@ def _rule(text: object) -> Rule:
 def _read_rule(text: str) -> Rule:
     if len(text) > MAX_RULE_CHARACTERS:
         raise ValueError(f"is longer than {MAX_RULE_CHARACTERS} characters")
+    if "://" in text:
+        raise ValueError("is an address with a scheme, where only a host can be")
     name, port = _split(text)
     if "/" in name:
         bare = name.replace("[", "").replace("]", "")

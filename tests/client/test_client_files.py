@@ -4,7 +4,8 @@ import pytest
 from stand_in_service import NOON
 
 from podflare_nb.client import InvalidArgumentError, NotFoundError
-from podflare_nb.client.paths import parent_and_name, url_path
+from podflare_nb.client.paths import parent_and_name, url_path, url_segment
+from podflare_nb.client.terminals import pieces_of
 
 
 def test_bytes_text_paths_and_file_objects_can_be_written(sandbox, stand_in, tmp_path):
@@ -76,3 +77,14 @@ def test_paths_are_quoted_for_a_url():
     assert parent_and_name("a/b/c/") == ("a/b", "c")
     assert parent_and_name("c") == (".", "c")
     assert parent_and_name("/c") == ("/", "c")
+
+
+@pytest.mark.parametrize(("path", "text"), [("half \ud83d", "text"), ("a", "half \ud83d of a pair")])
+def test_half_of_a_surrogate_pair_in_a_path_or_a_text_is_told_and_not_sent(sandbox, stand_in, path, text):
+    with pytest.raises(InvalidArgumentError, match="half of a surrogate pair"):
+        sandbox.files.write(path, text)
+    assert stand_in.files == {}
+    with pytest.raises(InvalidArgumentError, match="half of a surrogate pair"):
+        url_segment("sbx_\udc00")
+    with pytest.raises(InvalidArgumentError, match="half of a surrogate pair"):
+        list(pieces_of("echo \ud83d\r"))

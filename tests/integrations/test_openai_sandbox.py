@@ -186,6 +186,26 @@ async def test_the_workspace_travels_as_a_tar_archive(session, sandboxes):
         await session.hydrate_workspace(evil)
 
 
+async def test_a_workspace_with_links_and_pipes_is_packed_as_it_can_be_unpacked(session, sandboxes):
+    made = "echo 7 > n; ln n same; ln -s /usr/bin/python3 python; ln -s /etc out; mkfifo pipe; touch 'a b' ./-x"
+    assert (await session.exec(made)).ok()
+    archive = await session.persist_workspace()
+    assert (await session.exec("rm -r -- *")).ok()
+    archive.seek(0)
+    await session.hydrate_workspace(archive)
+    shown = await session.exec("cat n same; readlink python out; ls -A | wc -l; ls pipe")
+    assert shown.stdout.split() == [b"7", b"7", b"/usr/bin/python3", b"/etc", b"6"]
+    evil = io.BytesIO()
+    with tarfile.open(fileobj=evil, mode="w") as tar:
+        link = tarfile.TarInfo("out")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        tar.addfile(link)
+        tar.addfile(tarfile.TarInfo("out/evil"))
+    evil.seek(0)
+    with pytest.raises(sandboxes.WorkspaceArchiveWriteError):
+        await session.hydrate_workspace(evil)
+
+
 async def test_a_session_is_resumed_by_its_state_with_variables_and_files(sdk, client, service):
     options = sdk.adapter.PodflareSandboxClientOptions(keep_open=True)
     async with await client.create(options=options) as session:

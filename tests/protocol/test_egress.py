@@ -126,6 +126,13 @@ def test_a_malformed_rule_is_named(text):
     assert refused.value.details["rule"] == text[:300]
 
 
+@pytest.mark.parametrize("text", ["http://a.b", "https://a.b:443/x", "HTTP://[::1]:80", "s3://bucket"])
+def test_a_rule_with_a_scheme_is_told_that_only_a_host_can_be_there(text):
+    with pytest.raises(InvalidArgumentError, match="is an address with a scheme, where only a host can be") as refused:
+        Egress.from_json({"allow": [text]})
+    assert "port from" not in refused.value.message
+
+
 @pytest.mark.parametrize("value", [None, 1, True, ["a"], {"host": "a"}])
 def test_a_rule_that_is_no_string_is_named(value):
     with pytest.raises(InvalidArgumentError, match="a rule is a string") as refused:

@@ -73,6 +73,11 @@ file={shown}
 [ "$(stat -Lc %s "$file")" -le {MOST_BYTES} ] || {{ echo "$file has over {MOST_BYTES} bytes: give view_range." >&2; exit 1; }}
 cat -n "$file\""""  # noqa: E501 - a line of bash
     first, last = lines
+    if first > 1:
+        head += f"""\
+count=$(grep -c '' "$file")
+[ "$count" -ge {first} ] || {{ echo "$file has $count lines; view_range begins at line {first}." >&2; exit 1; }}
+"""
     return (
         head + f"cat -n \"$file\" | sed -n '{first},{'$' if last == -1 else last}p{'' if last == -1 else f';{last}q'}'"
     )

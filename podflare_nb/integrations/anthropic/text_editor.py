@@ -49,8 +49,7 @@ def text_editor_steps(arguments: object, run: Run) -> Steps[ToolOutcome]:
     if given["command"] == "create":
         return ToolOutcome(f"Wrote {given['path']}.") if outcome.text == _NOTHING else outcome
     if given["command"] == "view" and outcome.text == _NOTHING:
-        first = given.get("view_range", [1])[0]
-        return ToolOutcome("(there is nothing here)" if first == 1 else f"{given['path']} has no line {first}.")
+        return ToolOutcome("(there is nothing here)")
     if "characters cut here" in outcome.text:
         return replace(outcome, text=outcome.text + "\n[view_range shows the part that was cut]")
     return outcome

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .session import PodflareSandboxSession
 
 _SHOWN = 2_000
+_SPECIAL = r"find . \( -type b -o -type c -o -type p \)"
+"""Devices and pipes, which ``unpack`` would refuse; sockets are passed over by tar itself."""
 
 
 async def pack(session: PodflareSandboxSession, skipped: Iterable[Path]) -> io.IOBase:
@@ -29,7 +31,9 @@ async def pack(session: PodflareSandboxSession, skipped: Iterable[Path]) -> io.I
     archive = _name(session)
     excluded = [*shell_tar_exclude_args(skipped), f"--exclude=./{archive}"]
     try:
-        packed = await session.exec("sh", "-c", f"tar {' '.join(excluded)} -cf {archive} .", shell=False)
+        # The second name of a file is packed as a file of its own: a hard link would be refused as well.
+        options = f"{' '.join(excluded)} --anchored --no-wildcards -X - --hard-dereference"
+        packed = await session.exec("sh", "-c", f"{_SPECIAL} | tar {options} -cf {archive} .", shell=False)
         if not packed.ok():
             raise WorkspaceArchiveReadError(path=_root(session), context=_refusal(packed.stderr))
         return await session.read(_root(session) / archive)
@@ -44,7 +48,9 @@ async def unpack(session: PodflareSandboxSession, data: io.IOBase) -> None:
     if not isinstance(payload, bytes | bytearray):
         raise WorkspaceWriteTypeError(path=root, actual_type=type(payload).__name__)
     try:
-        validate_tar_bytes(bytes(payload), allow_external_symlink_targets=False)
+        # A link that leads out of the workspace (a virtual environment has such) is one in the jail all the same; what
+        # would be written through a link of the archive is refused.
+        validate_tar_bytes(bytes(payload), allow_external_symlink_targets=True)
     except UnsafeTarMemberError as error:
         context: dict[str, object] = {"reason": "unsafe_or_invalid_tar", "member": error.member}
         raise WorkspaceArchiveWriteError(path=root, context=context, cause=error) from error

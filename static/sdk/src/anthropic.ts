@@ -19,6 +19,8 @@ type ToolUse = Pick<Anthropic.Messages.ToolUseBlock, "id" | "name" | "input">;
 const NAME = "code_execution";
 const OPERATOR = "anthropic-sdk";
 const MAX_REQUESTS = 50;
+/** Bytes of one recorded message that the service takes. */
+const LONGEST_RECORD = 1024 * 1024;
 
 /** The specification to put into `tools`. */
 export function codeExecutionTool(): Tool {
@@ -131,11 +133,17 @@ async function recordSaid(
   if (!text.trim()) return;
   const { turnId, operator = OPERATOR, model, signal, onWarning = console.warn } = options;
   try {
-    await sandbox.record(text, { role, turnId, operator, model, signal });
+    await sandbox.record(recordable(text), { role, turnId, operator, model, signal });
   } catch (error) {
     if (!(error instanceof PodflareError)) throw error;
     onWarning(`A message was not recorded in the notebook: ${error.message}`);
   }
+}
+
+/** A message that the service takes: within its limit, and without what is no character (models send that too). */
+function recordable(message: string): string {
+  const told = message.replace(/\0|\p{Surrogate}/gu, "\ufffd");
+  return new TextEncoder().encode(told).length <= LONGEST_RECORD ? told : shorten(told, 200_000);
 }
 
 function textOf(content: MessageParam["content"]): string {

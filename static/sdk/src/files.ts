@@ -9,6 +9,9 @@ import type { DirectoryListing, FileInfo, FileWritten } from "./wire.js";
 /** What can be written; a stream is sent as it comes (not from every browser), so its size does not matter. */
 export type FileContent = string | Uint8Array | ArrayBuffer | Blob | ReadableStream<Uint8Array>;
 
+/** Of a surrogate pair. Fetch would write another character in its place, and say nothing. */
+const HALF = /\p{Surrogate}/u;
+
 export class Files {
   readonly #calls: Calls;
 
@@ -26,6 +29,9 @@ export class Files {
 
   /** Write a file, its parent directories too. It is there whole or not at all. */
   async write(path: string, content: FileContent, { signal }: CallOptions = {}): Promise<FileWritten> {
+    if (typeof content === "string" && HALF.test(content)) {
+      throw new InvalidArgumentError("The text holds half of a surrogate pair, which is no character: UTF-8 has none.");
+    }
     const headers = { "Content-Type": "application/octet-stream" };
     // The file is there whole or not at all, so writing it twice is writing it.
     const request = { content: content as RequestInit["body"], headers, signal, repeatable: true };
@@ -74,8 +80,8 @@ export class Files {
 /** The path in a URL. Fetch resolves dots before the service sees them, escaped ones as well: `..` is refused here. */
 function route(path: string): string {
   const parts = path.split("/").filter((part) => part !== ".");
-  if (!path || path.includes("\0") || parts.includes("..")) {
-    const advice = "write it without NUL and .., relative to the workspace";
+  if (!path || path.includes("\0") || HALF.test(path) || parts.includes("..")) {
+    const advice = "write it without NUL, half of a surrogate pair and .., relative to the workspace";
     throw new InvalidArgumentError(`The path ${JSON.stringify(path)} names no file of the workspace: ${advice}.`);
   }
   return ["/files", ...parts.map(encodeURIComponent)].join("/");

@@ -51,6 +51,22 @@ test("the loop runs what the model wants and shows it pictures", async () => {
   for (const word of ["toolu_1", "anthropic-sdk", "claude-test"]) assert.ok(facts.includes(word), word);
 });
 
+test("what was said is recorded at any length, and without what is no character", async () => {
+  const half = "half \ud83d of a pair \0 and \u{1f389}";
+  await using provider = await StandIn.start(says(text(half)));
+  const client = new Anthropic({ baseURL: provider.origin, apiKey: "sk-test-1", maxRetries: 0 });
+  await using sandbox = await Sandbox.create();
+  const asked = `begin${"\u2603".repeat(1_000_000)}end`;
+  const warnings: string[] = [];
+  const onWarning = (sentence: string) => warnings.push(sentence);
+  await runToolLoop(client, sandbox, [{ role: "user", content: asked }], { request, onWarning });
+  const { cells } = await sandbox.notebook();
+  const [long = "", said] = cells.map((cell) => [cell.source].flat().join(""));
+  assert.deepEqual(warnings, []);
+  assert.match(long, /^begin\u2603+\n\[\.\.\. [\d,]+ of 1,000,008 characters cut here \.\.\.\]\n\u2603+end$/);
+  assert.equal(said, "half \ufffd of a pair \ufffd and \u{1f389}");
+});
+
 test("a loop has an end, and a failed run is an error result", async () => {
   await using provider = await StandIn.start();
   provider.otherwise = says(use("toolu_1", { code: "1 / 0" }));

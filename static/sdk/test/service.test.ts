@@ -64,6 +64,9 @@ test("files go in and out as bytes, as text and as streams", async () => {
   assert.deepEqual([await sandbox.files.exists("data"), await sandbox.files.exists("up.txt")], [false, true]);
   await assert.rejects(sandbox.files.read("nothing"), NotFoundError);
   await assert.rejects(sandbox.files.read("../../etc/passwd"), InvalidArgumentError);
+  const half = (error: Error) => error instanceof InvalidArgumentError && /half of a surrogate pair/.test(error.message);
+  await assert.rejects(sandbox.files.write("half \ud83d", "text"), half);
+  await assert.rejects(sandbox.files.write("half.txt", "half \ud83d of a pair"), half);
 });
 
 test("a network is what was asked for, changes, and tells what it refused and why", async () => {
