@@ -12,14 +12,16 @@ from .supervised_kernel import SupervisedKernel
 REKEY_SECONDS = 15.0
 SETTLE_SECONDS = 30.0
 """How long what Jupyter clients have asked of a kernel is waited for."""
+RETIRE_SECONDS = 1.0
+"""How long a kernel that is succeeded may take to answer what it has not begun; its end waits for that, and no more."""
 
 
 async def succeed(predecessor: SupervisedKernel, successor: SupervisedKernel) -> None:
     """``successor`` is found at the sockets of ``predecessor`` from now on, with its key; the latter's process ends.
 
-    What clients have asked of either is done before. Raises ConflictError, also if that takes too long, NotFoundError
-    and, when the successor does not answer, NoCapacityError: it is ended then, as nobody knows which key it has. The
-    predecessor is as it was in each case.
+    What clients have asked of either is done before; what comes to the predecessor later is answered as aborted. Raises
+    ConflictError, also if the former takes too long, NotFoundError and, when the successor does not answer,
+    NoCapacityError: it is ended then, as nobody knows which key it has. The predecessor is as it was in each case.
     """
     if predecessor is successor or predecessor.family != successor.family:
         raise ConflictError("A kernel can only be succeeded by another one of its own family.")
@@ -36,8 +38,10 @@ async def succeed(predecessor: SupervisedKernel, successor: SupervisedKernel) ->
             with contextlib.suppress(NotFoundError, NoCapacityError):
                 before.send({"op": "go_on"})
             raise
-    successor.sockets.take_over(predecessor.sockets)
-    successor.kernel_id = secrets.token_hex(16)
+        successor.sockets.take_over(predecessor.sockets)
+        successor.kernel_id = secrets.token_hex(16)
+        with contextlib.suppress(NotFoundError, NoCapacityError):  # as above
+            await _retire(before)
 
 
 async def _settle(orders: Orders, *, hold: bool) -> None:
@@ -59,3 +63,10 @@ async def _rekey(successor: SupervisedKernel, orders: Orders, key: str) -> None:
     answer.close_fds()
     if answer.body["event"] == "refused":
         raise ConflictError(f"The kernel cannot take over: {str(answer.body.get('error'))[:500]}.")
+
+
+async def _retire(orders: Orders) -> None:
+    """Have the executions that came since it stands still answered as aborted, and its clients sent to its place."""
+    number = orders.give("retire", wait_seconds=RETIRE_SECONDS)
+    answer = await orders.hear({"retired", "refused"}, RETIRE_SECONDS, number)
+    answer.close_fds()

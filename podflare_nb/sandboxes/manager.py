@@ -232,11 +232,11 @@ class SandboxManager:
         finally:
             del self.live[sandbox.id]
             self.places.give_back(sandbox.tenant_id)
-            self._records.update(
-                sandbox.id, ended_at=end.at, end_reason=reason, end_message=message, merged_into=merged_into
-            )
             if self._on_end is not None:
                 self._on_end(sandbox)
+            self._records.update(  # last: with a full disk it raises
+                sandbox.id, ended_at=end.at, end_reason=reason, end_message=message, merged_into=merged_into
+            )
 
     def _expire(self, sandbox_id: str, expiry: Expiry) -> None:
         sandbox = self.live.get(sandbox_id)

@@ -8,16 +8,17 @@ process longer than ``BUSY_TIMEOUT_MS``.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import CursorResult, Engine, Executable, MetaData, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from ..errors import ConflictError
+from ..errors import ConflictError, NoCapacityError
 from .migrations import MIGRATIONS, Migration
 
 FILE_NAME = "podflare_nb.db"
@@ -70,12 +71,18 @@ class Database:
         return database
 
     def execute(self, statement: Executable, values: Mapping[str, Any] | None = None) -> CursorResult[Any]:
-        """Run one statement; it is committed when this returns."""
-        return self._connection.execute(statement, values)
+        """Run one statement; it is committed when this returns. Raises NoCapacityError when the disk is full."""
+        try:
+            return self._connection.execute(statement, values)
+        except OperationalError as error:
+            raise _told(error.orig) or error from error
 
     def insert(self, statement: str, values: Sequence[Any]) -> None:
-        """Run one INSERT with values as SQLite has them; it is committed when this returns."""
-        self._raw.execute(statement, values)
+        """Run one INSERT with values as SQLite has them; it is committed when this returns. Raises as ``execute``."""
+        try:
+            self._raw.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise _told(error) or error from error
 
     @property
     def schema_version(self) -> int:
@@ -131,3 +138,10 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _told(error: BaseException | None) -> NoCapacityError | None:
+    """What a caller can do something about."""
+    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+        return None
+    return NoCapacityError("This could not be recorded: the disk of the data directory is full. Free space there.")

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from podflare_nb.errors import ConflictError, NoCapacityError, NotFoundError
 from podflare_nb.provisioning.limits import Limits
@@ -39,6 +40,30 @@ def wait():
 os.register_at_fork(after_in_child=wait)
 """
 """Children of this kernel wait when they wake, until ``gate`` is closed."""
+HESITATES_TO_SUCCEED = """
+import functools, gc, os, time
+from podflare_nb.provisioning.kernel.orders import Orders
+def slowly(rekey, key):
+    open('stands', 'w').close()
+    while not os.path.exists('go'):
+        time.sleep(0.001)
+    rekey(key)
+for each in gc.get_objects():
+    if type(each) is Orders:  # the parent's, too
+        each._rekey = functools.partial(slowly, each._rekey)
+"""
+"""Its predecessor stands still by then, until there is a file ``go``."""
+TELLS_OF_TWENTY_REQUESTS = """
+import gc, threading, time
+from podflare_nb.provisioning.kernel.transport import ShellChannel
+(shell,) = [each for each in gc.get_objects() if type(each) is ShellChannel]
+def watch():
+    while len(shell.pending) < 20:
+        time.sleep(0.001)
+    open('arrived', 'w').close()
+threading.Thread(target=watch, daemon=True).start()
+"""
+"""By a file ``arrived``, when they have come and none is begun."""
 
 
 @asynccontextmanager
@@ -245,6 +270,42 @@ async def test_what_clients_have_asked_of_a_kernel_is_done_before_another_one_su
         assert (await running).text == "ran\n"
         assert (await waiting).text == "waited\n"
         successor = await succeeding
+    await successor.kill()
+
+
+async def test_what_comes_while_another_kernel_succeeds_is_answered_as_aborted(supervisor):
+    predecessor = await supervisor.acquire("python-minimal")
+    (child,) = (await predecessor.fork(1)).children
+    async with talking(child, predecessor) as (its, ours):
+        await its.run("x = 'of the child'")
+        for each, code in ((its, HESITATES_TO_SUCCEED), (ours, TELLS_OF_TWENTY_REQUESTS)):
+            assert (await each.run(code)).error is None
+    client = AsyncKernelClient()
+    client.load_connection_info(predecessor.connection_info)
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=SECONDS)
+        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+            succeeding = tasks.create_task(supervisor.succeed(predecessor, child))
+            while "stands" not in os.listdir(child.workspace_fd):
+                await asyncio.sleep(0.001)
+            asked = [client.execute("x = 'of nobody'") for _ in range(20)]
+            while "arrived" not in os.listdir(predecessor.workspace_fd):
+                await asyncio.sleep(0.001)
+            os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=child.workspace_fd))
+            replies = [await client.get_shell_msg(timeout=SECONDS) for _ in asked]
+            idle = set()
+            while not idle.issuperset(asked):
+                message = await client.get_iopub_msg(timeout=SECONDS)
+                if message["content"].get("execution_state") == "idle":
+                    idle.add(message["parent_header"].get("msg_id"))
+            successor = await succeeding
+        assert [each["parent_header"]["msg_id"] for each in replies] == asked
+        assert {each["content"]["status"] for each in replies} == {"aborted"}
+    finally:
+        client.stop_channels()
+    async with talking(successor) as (its,):
+        assert (await its.run("print(x)")).text == "of the child\n"
     await successor.kill()
 
 

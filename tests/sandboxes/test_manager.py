@@ -221,3 +221,13 @@ async def test_the_replay_has_the_events_of_the_last_executions(sandbox):
     await run(sandbox, "print('one')")
     await run(sandbox, "print('two')")
     assert [b"one" in sandbox.replay(), b"two" in sandbox.replay()] == [True, True]
+
+
+async def test_an_end_that_cannot_be_recorded_is_heard_of_all_the_same(house, sandbox, monkeypatch):
+    def full(*_, **__):
+        raise NoCapacityError("The disk is full.")
+
+    monkeypatch.setattr(house.book, "update", full)
+    with pytest.raises(NoCapacityError):
+        await house.manager.close(TENANT, sandbox.id)
+    assert (house.manager.live, house.ended) == ({}, [sandbox])

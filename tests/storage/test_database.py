@@ -1,9 +1,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
-from podflare_nb.errors import ConflictError
+from podflare_nb.errors import ConflictError, NoCapacityError
 from podflare_nb.storage import keys, sandboxes, tenants  # noqa: F401 - they declare their tables
 from podflare_nb.storage.database import FILE_NAME, Database, metadata
 from podflare_nb.storage.migrations import MIGRATIONS
@@ -71,3 +71,13 @@ def test_closing_twice_is_closing_once(tmp_path):
     database.close()
     database.close()
     assert "closed" in repr(database)
+
+
+@pytest.mark.parametrize("way", ["execute", "insert"])
+def test_a_full_disk_is_told_as_one(tmp_path, way):
+    with Database.open(tmp_path) as database:
+        database._connection.exec_driver_sql("CREATE TABLE large (content)")
+        database._connection.exec_driver_sql("PRAGMA max_page_count = 1")  # no page more than there are
+        insert = "INSERT INTO large VALUES (zeroblob(100000))"
+        with pytest.raises(NoCapacityError, match="the disk of the data directory is full"):
+            database.insert(insert, ()) if way == "insert" else database.execute(text(insert))

@@ -93,6 +93,8 @@ class Life:
                 if claim.order.body["op"] == "settle":
                     self.orders.settled()
                     continue
+                if claim.order.body["op"] == "retire":
+                    self._retire(claim.order)
                 if claim.order.body["op"] == "fork":
                     with contextlib.ExitStack() as users_library:
                         users_library.enter_context(genuine.standard_library())
@@ -104,6 +106,15 @@ class Life:
             except datagrams.PeerClosedError:
                 _exit(0)
             self.orders.done()
+
+    def _retire(self, order: datagrams.Datagram) -> NoReturn:
+        """Another kernel has this one's place: what has come before it hangs up is answered. What is on its way then
+        is lost: a client's connection has no end that both agree on."""
+        self.app.kernel.refuse_executions()
+        self.transport.leave()
+        datagrams.send(self.orders.ctl, {"event": "retired", "id": order.body.get("id")})
+        while True:  # its end is the supervisor's to choose
+            datagrams.receive(self.orders.ctl).close_fds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,10 @@ class ForkedKernel(CellKernel):
     def _abort_queues(self, subshell_id: str | None = None) -> None:  # noqa: ARG002  # ipykernel's signature
         self._aborting = True  # until the mark that do_execute left
 
+    def refuse_executions(self) -> None:
+        """Answer that they are aborted, from now on."""
+        self._aborting = True
+
     def _stop_aborting(self) -> None:
         self._aborting = False
 

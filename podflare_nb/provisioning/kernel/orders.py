@@ -1,4 +1,4 @@
-"""What the supervisor orders of a live kernel, over its ctl: fork, variables, settle, rekey, environment.
+"""What the supervisor orders of a live kernel, over its ctl: fork, variables, settle, rekey, retire, environment.
 
 Read in the service thread, which answers what it can and hands the rest to the main thread: as a ``Claim``, which the
 main thread takes between two requests, or never: when its time is up it is withdrawn, and the order refused. One at a
@@ -94,6 +94,9 @@ class Orders:
             self._claim(Claim(order, float(order.body.get("wait_seconds", VARIABLES_WAIT_SECONDS))))
         elif operation == "settle":
             self._claim(Claim(order, float(order.body["wait_seconds"])))
+        elif operation == "retire":
+            self._claim(Claim(order, float(order.body["wait_seconds"])))
+            self._transport.loop.call_soon_threadsafe(self._stand_still_no_more)  # claimed before: nothing else begins
         else:
             order.close_fds()
             if operation == "go_on":
@@ -175,6 +178,10 @@ class Orders:
             return
         self._taken = None
         self._standstill = self._transport.loop.call_later(STANDSTILL_SECONDS, self.done)
+
+    def _stand_still_no_more(self) -> None:
+        if self._taken is None:  # else the standstill had ended before
+            self.done()
 
     def done(self) -> None:
         """In the main thread: the claim has been dealt with; requests go on."""

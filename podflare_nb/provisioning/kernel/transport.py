@@ -37,6 +37,8 @@ PAUSE_SECONDS = 0.02
 SEND_HIGH_WATER = 256
 """Messages in a subscriber's queue before publishers wait for it; a stream message has at most 64 KiB of text."""
 LINGER_MS = 1000
+LEAVE_MS = 100
+"""How long who is succeeded waits for clients that do not read: the merge waits with it."""
 
 
 class IopubPort:
@@ -138,6 +140,15 @@ class ShellChannel:
                     self._start(message).add_done_callback(self._overtook)
                 else:
                     self.pending.append(message)
+
+    async def exhaust(self) -> None:
+        """Handle what has come, one after the other, while ``between`` said to wait, until nothing more is there."""
+        self._receive()
+        while self.pending:
+            message = self.pending.popleft()
+            if message is not None:
+                await asyncio.wait([self._start(message)])
+            self._receive()
 
     def offer(self) -> None:
         """Ask ``between`` now, if no request is under way. In the main thread."""
@@ -283,6 +294,14 @@ class Transport:
         """Send what is queued, as far as clients still read, then close all. The process ends after this."""
         self._outbox.flush()
         self.context.destroy(linger=LINGER_MS)
+
+    def leave(self) -> None:
+        """Handle what has come, send the answers and hang up, in a process that only waits for its end: clients find
+        who listens where this one did. In the main thread; nothing slow is between the last look and the end."""
+        self.service.finish()
+        self.loop.run_until_complete(self.shell.exhaust())
+        self._outbox.flush()
+        self.context.destroy(linger=LEAVE_MS)
 
     def dismantle(self) -> None:
         """Take all down without waiting for clients, in a process that goes on. The streams' descriptors dangle."""
