@@ -141,6 +141,8 @@ class FilesHandler(WorkspaceHandler):
     async def _begin_upload(self, sandbox_id: str, path: str) -> None:
         if not path or path.endswith("/"):
             raise InvalidArgumentError("A file's path cannot be empty or end with a slash.")
+        if "Content-Range" in self.request.headers:  # RFC 9110, 14.5: it would become the whole
+            raise InvalidArgumentError("A part of a file cannot be written; send the whole, without Content-Range.")
         sandbox = await self.find_sandbox(sandbox_id)
         limit = sandbox.limits.disk_mib * MIB
         if self.declared_length > limit:

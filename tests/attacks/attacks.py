@@ -17,7 +17,8 @@ POWERLESS = ("seccomp", "capabilities", "user")
 """Calls that take root's power over the host: the filter, the capabilities and the user namespace each stop them."""
 
 PRELUDE = f"""
-import contextlib, ctypes, errno, fcntl, json, os, signal, socket, struct, subprocess, sys, time
+import contextlib, ctypes, errno, fcntl, json, os, signal, socket, struct, subprocess, sys, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # since Python 3.12 of each fork beside threads
 NUMBERS = {json.dumps(NUMBERS.get(syscalls.MACHINE, {}))}
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long

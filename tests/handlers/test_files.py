@@ -107,6 +107,13 @@ def test_a_part_of_a_file_that_has_changed_since_is_the_whole_new_one(http, sand
     assert http.get(url(sandbox, "a.txt"), headers=headers).content == b"changed"
 
 
+def test_a_part_of_a_file_does_not_become_the_whole(http, sandbox):
+    http.put(url(sandbox, "a.txt"), content=b"hello")
+    refused = http.put(url(sandbox, "a.txt"), content=b"J", headers={"Content-Range": "bytes 0-0/5"})
+    assert (refused.status_code, "Content-Range" in refused.json()["error"]) == (400, True)
+    assert http.get(url(sandbox, "a.txt")).content == b"hello"
+
+
 def test_a_name_that_is_no_utf_8_is_listed_with_its_bytes(http, sandbox):
     run(http, sandbox, r"import os; os.mkdir('d'); open(b'd/bad\xff', 'w').close(); open('d/good', 'w').close()")
     assert [entry["name"] for entry in http.get(url(sandbox, "d")).json()["entries"]] == ["bad\\xff", "good"]
