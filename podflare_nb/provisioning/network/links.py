@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, IPv6Network, ip_address
 
@@ -82,6 +83,15 @@ def up(index: int) -> bytes:
 def unwire(index: int) -> bytes:
     """Take away a wire by one of its ends."""
     return message(_DEL_LINK, ACK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+
+
+def indices(names: Iterable[str]) -> set[int]:
+    """The numbers of these links of ours, without those that have gone meanwhile: others take theirs away any time."""
+    found = set()
+    for name in names:
+        with suppress(OSError):
+            found.add(socket.if_nametoindex(name))
+    return found
 
 
 def addresses(index: int, interfaces: Iterable[Interface]) -> list[bytes]:

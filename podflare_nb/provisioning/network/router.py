@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
@@ -100,7 +99,7 @@ class Router:
             forwarding = Forwarding(each.version)
             self._forwarding.append(forwarding)
             if forwarding.turned_on:
-                guard[each.version] = {socket.if_nametoindex(link) for link in forwarding.anyway}
+                guard[each.version] = links.indices(forwarding.anyway)
         addresses = [ip_network(each.ip) for each in far]
         self._table = nftables.open_netlink()
         name, bare = f"{TABLE}-{self._name}", "host_rules" in self._without

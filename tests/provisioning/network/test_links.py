@@ -131,3 +131,7 @@ def test_who_cannot_enter_stays_where_it_is():
         os.close(read)
         os.close(write)
     assert os.stat("/proc/thread-self/ns/net").st_ino == before  # noqa: PTH116
+
+
+def test_a_link_that_has_gone_meanwhile_has_no_index():
+    assert links.indices(["lo", "gone-meanwhile"]) == {socket.if_nametoindex("lo")}
