@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def test_every_layer_is_told_with_a_sentence_and_a_remedy_where_it_is_missing():
 
 def test_probing_leaves_no_process_mount_group_or_file_behind(tmp_path, monkeypatch):
     def state():
+        gc.collect()  # what tests before this one left to the collector may close a descriptor at any time
         children = sorted(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
         descriptors = sorted(path.name for path in Path("/proc/self/fd").iterdir())
         return Path("/proc/self/mounts").read_text(), descriptors, children
