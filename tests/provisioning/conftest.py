@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,6 +108,22 @@ async def kernel(supervisor):
     taken = await supervisor.acquire("python-minimal")
     yield taken
     await taken.kill()
+
+
+@asynccontextmanager
+async def talking(*kernels):
+    """Clients of these kernels."""
+    clients = [KernelClient(kernel) for kernel in kernels]
+    try:
+        yield clients
+    finally:
+        for each in clients:
+            each.close()
+
+
+async def ended(kernel):
+    """How it ended, once it has."""
+    return await asyncio.wait_for(asyncio.shield(kernel.exited), EXECUTION_SECONDS)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -6,17 +6,15 @@ import os
 import re
 import signal
 from collections import Counter
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from podflare_nb.errors import ConflictError, NoCapacityError, NotFoundError
 from podflare_nb.provisioning.limits import Limits
 
 from ..faults.traces import control_groups, descendants, steady, until
-from .conftest import KernelClient
+from .conftest import ended, talking
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -40,45 +38,6 @@ def wait():
 os.register_at_fork(after_in_child=wait)
 """
 """Children of this kernel wait when they wake, until ``gate`` is closed."""
-HESITATES_TO_SUCCEED = """
-import functools, gc, os, time
-from podflare_nb.provisioning.kernel.orders import Orders
-def slowly(rekey, key):
-    open('stands', 'w').close()
-    while not os.path.exists('go'):
-        time.sleep(0.001)
-    rekey(key)
-for each in gc.get_objects():
-    if type(each) is Orders:  # the parent's, too
-        each._rekey = functools.partial(slowly, each._rekey)
-"""
-"""Its predecessor stands still by then, until there is a file ``go``."""
-TELLS_OF_TWENTY_REQUESTS = """
-import gc, threading, time
-from podflare_nb.provisioning.kernel.transport import ShellChannel
-(shell,) = [each for each in gc.get_objects() if type(each) is ShellChannel]
-def watch():
-    while len(shell.pending) < 20:
-        time.sleep(0.001)
-    open('arrived', 'w').close()
-threading.Thread(target=watch, daemon=True).start()
-"""
-"""By a file ``arrived``, when they have come and none is begun."""
-
-
-@asynccontextmanager
-async def talking(*kernels):
-    """Clients of these kernels."""
-    clients = [KernelClient(kernel) for kernel in kernels]
-    try:
-        yield clients
-    finally:
-        for each in clients:
-            each.close()
-
-
-async def ended(kernel):
-    return await asyncio.wait_for(asyncio.shield(kernel.exited), SECONDS)
 
 
 async def kill_all(*kernels):
@@ -231,90 +190,6 @@ async def test_a_checkpoint_outlives_the_kernel_that_it_was_made_of(supervisor):
     async with talking(woken) as (its,):
         assert (await its.run("print(x)")).text == "42\n"
     await kill_all(woken, checkpoint)
-
-
-async def test_a_successor_is_found_where_its_predecessor_was(supervisor):
-    predecessor = await supervisor.acquire("python-minimal")
-    async with talking(predecessor) as (connected,):
-        await connected.run("x = 'of the parent'")
-        (child,) = (await predecessor.fork(1)).children
-        async with talking(child) as (its,):
-            await its.run("x = 'of the child'; open('note', 'w').write('of the child')")
-        before = dict(predecessor.connection_info)
-        successor = await supervisor.succeed(predecessor, child)
-        assert successor.connection_info == before
-        assert [(await ended(each)).cause for each in (predecessor, child)] == ["closed", "closed"]
-        connected._subscribed = False  # the successor welcomes whoever comes again
-        assert (await connected.run("print(x, open('note').read())")).text == "of the child of the child\n"
-    assert os.listdir(successor.workspace_fd) == ["note"]
-    await successor.kill()
-
-
-async def test_what_clients_have_asked_of_a_kernel_is_done_before_another_one_succeeds_it(supervisor):
-    predecessor = await supervisor.acquire("python-minimal")
-    async with talking(predecessor, predecessor) as (one, two), asyncio.TaskGroup() as tasks:
-        (child,) = (await predecessor.fork(1)).children
-        running = tasks.create_task(
-            one.run(
-                "import os, time\nopen('begun', 'w').close()\n"
-                "while not os.path.exists('go'): time.sleep(0.01)\nprint('ran')"
-            )
-        )
-        async with asyncio.timeout(SECONDS):
-            while "begun" not in os.listdir(predecessor.workspace_fd):
-                await asyncio.sleep(0.01)
-        waiting = tasks.create_task(two.run("print('waited')"))
-        succeeding = tasks.create_task(supervisor.succeed(predecessor, child))
-        await asyncio.sleep(0)
-        os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=predecessor.workspace_fd))
-        assert (await running).text == "ran\n"
-        assert (await waiting).text == "waited\n"
-        successor = await succeeding
-    await successor.kill()
-
-
-async def test_what_comes_while_another_kernel_succeeds_is_answered_as_aborted(supervisor):
-    predecessor = await supervisor.acquire("python-minimal")
-    (child,) = (await predecessor.fork(1)).children
-    async with talking(child, predecessor) as (its, ours):
-        await its.run("x = 'of the child'")
-        for each, code in ((its, HESITATES_TO_SUCCEED), (ours, TELLS_OF_TWENTY_REQUESTS)):
-            assert (await each.run(code)).error is None
-    client = AsyncKernelClient()
-    client.load_connection_info(predecessor.connection_info)
-    client.start_channels()
-    try:
-        await client.wait_for_ready(timeout=SECONDS)
-        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
-            succeeding = tasks.create_task(supervisor.succeed(predecessor, child))
-            while "stands" not in os.listdir(child.workspace_fd):
-                await asyncio.sleep(0.001)
-            asked = [client.execute("x = 'of nobody'") for _ in range(20)]
-            while "arrived" not in os.listdir(predecessor.workspace_fd):
-                await asyncio.sleep(0.001)
-            os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=child.workspace_fd))
-            replies = [await client.get_shell_msg(timeout=SECONDS) for _ in asked]
-            idle = set()
-            while not idle.issuperset(asked):
-                message = await client.get_iopub_msg(timeout=SECONDS)
-                if message["content"].get("execution_state") == "idle":
-                    idle.add(message["parent_header"].get("msg_id"))
-            successor = await succeeding
-        assert [each["parent_header"]["msg_id"] for each in replies] == asked
-        assert {each["content"]["status"] for each in replies} == {"aborted"}
-    finally:
-        client.stop_channels()
-    async with talking(successor) as (its,):
-        assert (await its.run("print(x)")).text == "of the child\n"
-    await successor.kill()
-
-
-async def test_strangers_and_oneself_succeed_nobody(supervisor, kernel):
-    stranger = await supervisor.acquire("python-minimal")
-    for successor in (stranger, kernel):
-        with pytest.raises(ConflictError):
-            await supervisor.succeed(kernel, successor)
-    await stranger.kill()
 
 
 async def test_changes_name_the_files_that_the_other_has_otherwise(kernel, client):

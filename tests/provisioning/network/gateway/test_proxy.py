@@ -129,24 +129,27 @@ class SilentHost:
         self.answer.set()
 
 
-def test_a_client_that_closed_frees_its_place_while_the_host_is_silent(gateway, world, serve):
+@contextlib.contextmanager
+def asking(gateway, world, serve):
+    """A silent host that was asked, and the client's connection, which is closed in the end."""
     host = SilentHost()
     serve(Stub(world.listen(PUBLIC, 8082), host))
     sandbox = gateway.open({"allow": ["files.example.org:8082"]})
     with sandbox.connect() as sock:
         sock.sendall(get("http://files.example.org:8082/", "files.example.org:8082"))
         assert host.asked.wait(SECONDS)
+        yield host, sock
+
+
+def test_a_client_that_closed_frees_its_place_while_the_host_is_silent(gateway, world, serve):
+    with asking(gateway, world, serve) as (host, _):
+        pass
     assert host.left.wait(SECONDS)
     gateway.record(verdict="allowed", host="files.example.org", port=8082)
 
 
 def test_a_client_that_closed_half_of_its_connection_still_gets_its_answer(gateway, world, serve):
-    host = SilentHost()
-    serve(Stub(world.listen(PUBLIC, 8082), host))
-    sandbox = gateway.open({"allow": ["files.example.org:8082"]})
-    with sandbox.connect() as sock:
-        sock.sendall(get("http://files.example.org:8082/", "files.example.org:8082"))
-        assert host.asked.wait(SECONDS)
+    with asking(gateway, world, serve) as (host, sock):
         sock.shutdown(socket.SHUT_WR)
         assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")  # its end was seen
         assert not host.left.is_set()
