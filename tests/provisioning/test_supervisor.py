@@ -12,7 +12,7 @@ from podflare_nb.errors import NoCapacityError, NotFoundError
 from podflare_nb.provisioning.client import Supervisor
 from podflare_nb.provisioning.limits import Limits
 
-from ..faults.traces import steady, until
+from ..faults.traces import own_descriptors, until, until_no_more
 from .conftest import KernelClient, left_in, new_directories, templates
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -162,14 +162,10 @@ async def test_many_kernels_at_once_all_answer(supervisor):
 
 
 async def test_closing_gives_everything_back(supervisor):
-    before = await asyncio.to_thread(steady, lambda: owned_by(os.getpid()), END_SECONDS)
+    before = own_descriptors()
     kernels = await asyncio.gather(*(supervisor.acquire("python-minimal") for _ in range(4)))
     await asyncio.gather(*(kernel.kill() for kernel in kernels))
-    await asyncio.to_thread(until, lambda: owned_by(os.getpid()) == before, END_SECONDS, "as many as before")
-
-
-def owned_by(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    await asyncio.to_thread(until_no_more, own_descriptors, before, END_SECONDS)
 
 
 async def test_a_killed_supervisor_takes_every_kernel_with_it_and_the_next_one_sweeps_up():

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,16 @@ from podflare_nb.provisioning.client import Supervisor
 from podflare_nb.provisioning.handle import TerminalRefusal
 from podflare_nb.provisioning.jail.user_namespace import FIRST_ID
 
-from ..faults.traces import control_groups, descendants, descriptors, process, steady, until
+from ..faults.traces import (
+    control_groups,
+    descendants,
+    descriptors,
+    own_descriptors,
+    process,
+    steady,
+    until,
+    until_no_more,
+)
 from .conftest import new_directories, templates
 from .terminal_reader import SECONDS, command, terminal
 
@@ -159,21 +169,22 @@ async def test_terminals_leave_nothing_behind(supervisor, kernel):
     def held():
         processes = descendants(os.getpid())
         name = Path(supervisor.path).parent.name
-        counted = [len(processes), len(control_groups(name)), len(descriptors(os.getpid()))]
-        return [
-            *counted,
-            *(len(descriptors(each.pid)) for each in processes if "provisioning.supervisor" in each.command),
-        ]
+        counted = Counter(groups=len(control_groups(name)), processes=len(processes))
+        for each in processes:
+            if "provisioning.supervisor" in each.command:
+                counted[f"descriptors of {each.pid}"] = len(descriptors(each.pid))
+        return counted
 
     async with terminal(kernel, "true") as reader:
         await reader.exit_code()
-    before = steady(held, SECONDS)
+    before, own = steady(held, SECONDS), own_descriptors()
     for number in range(12):
         async with terminal(kernel, *((), ("true",), ("sleep", "1000"))[number % 3]):
             pass
     for _ in range(3):
         await kernel.open_terminal(command("no-such-program"))
-    until(lambda: held() == before, SECONDS, "as much as before")
+    until_no_more(held, before, SECONDS)
+    until_no_more(own_descriptors, own, SECONDS)
 
 
 async def test_a_forks_parent_keeps_its_terminals_and_the_fork_has_none(kernel):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zmq
 from ipykernel.kernelapp import IPKernelApp
+from tornado.ioloop import IOLoop
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
@@ -41,8 +42,9 @@ def main() -> None:
     variables = app.kernel.shell.user_ns
     if (directory / "state").exists():
         variables.update(pickle.loads((directory / "state").read_bytes()))
-    # Handlers run in the main thread: between cells, when nothing runs.
-    signal.signal(signal.SIGUSR1, lambda *_: (directory / "fork").write_bytes(pickled(variables)))
+    # Its handlers run between cells. And it wakes for a signal that came just as it fell asleep, as Python does not.
+    loop = IOLoop.current().asyncio_loop
+    loop.add_signal_handler(signal.SIGUSR1, lambda: (directory / "fork").write_bytes(pickled(variables)))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
     app.start()
 

@@ -1,8 +1,6 @@
 """Fork and merge of sandboxes, on plain kernels: who waits for whom, what is left, what is told."""
 
 import asyncio
-import gc
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +15,10 @@ from podflare_nb.errors import (
 )
 from podflare_nb.sandboxes.execution import ExecutionRequest
 
+from ..faults.traces import own_descriptors, until_no_more
 from .conftest import SECONDS, TENANT, child_of, first_output, fork, places, run, settings, template
 
 SLEEP = "print('on', flush=True)\nimport time\ntime.sleep(60)"
-
-
-def descriptors_open():
-    gc.collect()  # earlier tests' garbage may hold some
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 # Fork.
@@ -347,9 +341,10 @@ async def test_rounds_of_fork_and_merge_leave_nothing_behind(house, sandbox):
 
     await run(sandbox, "x = 0")
     await round_()
-    tasks, descriptors = len(asyncio.all_tasks()), descriptors_open()
+    tasks, descriptors = len(asyncio.all_tasks()), own_descriptors()
     for _ in range(4):
         await round_()
     assert (await run(sandbox, "print(x)")).text == "5\n"
-    assert (len(asyncio.all_tasks()), descriptors_open()) == (tasks, descriptors)
+    assert len(asyncio.all_tasks()) == tasks
+    until_no_more(own_descriptors, descriptors, SECONDS)
     assert (len(house.manager.live), places(house)) == (1, (1, 0))

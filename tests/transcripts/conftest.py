@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from datetime import UTC, datetime
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -84,17 +82,6 @@ def validated():
 def parsed():
     """The bytes of an .ipynb as whoever opens it sees it, validated."""
     return lambda data: valid(nbformat.reads(data.decode(), as_version=4))
-
-
-@pytest.fixture
-def open_files():
-    """How many descriptors this process has open."""
-
-    def count():
-        gc.collect()  # earlier tests' garbage may hold some
-        return len(list(Path("/proc/self/fd").iterdir()))
-
-    return count
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-import gc
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,9 @@ from podflare_nb.errors import IsolationError
 from podflare_nb.provisioning.jail import layers
 from podflare_nb.provisioning.jail.layers import Layer, require
 
+from ...faults.traces import mounts, own_descriptors, until_no_more
+
+SECONDS = 60
 HAD = Layer("overlayfs", available=True, detail="can be mounted")
 
 
@@ -23,16 +26,14 @@ def test_every_layer_is_told_with_a_sentence_and_a_remedy_where_it_is_missing():
 
 
 def test_probing_leaves_no_process_mount_group_or_file_behind(tmp_path, monkeypatch):
-    def state():
-        gc.collect()  # what tests before this one left to the collector may close a descriptor at any time
-        children = sorted(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
-        descriptors = sorted(path.name for path in Path("/proc/self/fd").iterdir())
-        return Path("/proc/self/mounts").read_text(), descriptors, children
+    def held():
+        children = (path.read_text().split() for path in Path("/proc/self/task").glob("*/children"))
+        return own_descriptors() + Counter(f"child {pid}" for pids in children for pid in pids) + Counter(mounts())
 
     monkeypatch.setattr(layers.tempfile, "tempdir", str(tmp_path))
-    before = state()
+    before = held()
     layers.probe()
-    assert state() == before
+    until_no_more(held, before, SECONDS)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,6 @@
 """An attendant hears what it is told in order, is started again when it dies, and is then told everything anew."""
 
 import asyncio
-import gc
 import os
 import signal
 
@@ -10,7 +9,7 @@ import pytest
 from podflare_nb.provisioning.network import attendants
 from podflare_nb.provisioning.network.attendants import Attendant, Order
 
-from ...faults.traces import process
+from ...faults.traces import own_descriptors, process, until_no_more
 
 SECONDS = 60
 MODULE = "tests.provisioning.network.attendant_process"
@@ -43,11 +42,6 @@ async def started(told):
     attendant.start()
     await asyncio.wait_for(attendant.ready.wait(), SECONDS)
     return attendant
-
-
-def descriptors():
-    gc.collect()  # earlier tests' garbage may hold some
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
 @pytest.mark.asyncio
@@ -85,14 +79,14 @@ async def test_descriptors_arrive_and_are_not_kept():
     told = Told()
     attendant = await started(told)
     await told.next()
-    before = descriptors()
+    before = own_descriptors()
     for _ in range(20):
         read, write = os.pipe()
         os.write(write, b"four")
         os.close(write)
         attendant.tell({"op": "open", "read": True}, [read])
         assert (await told.next())["lengths"] == [4]
-    assert descriptors() == before
+    until_no_more(own_descriptors, before, SECONDS)
     await attendant.close()
 
 
@@ -117,11 +111,11 @@ async def test_one_that_died_is_started_again_and_told_everything_anew(signum):
 async def test_what_is_told_while_there_is_none_is_dropped_with_its_descriptors():
     told = Told()
     attendant = Attendant(MODULE, told.orders, told.events.put_nowait)
-    before = descriptors()
+    before = own_descriptors()
     read, write = os.pipe()
     os.close(write)
     attendant.tell({"op": "open"}, [read])
-    assert descriptors() == before
+    until_no_more(own_descriptors, before, SECONDS)
 
 
 @pytest.mark.asyncio
@@ -147,7 +141,7 @@ async def test_one_that_never_gets_ready_is_started_again_less_and_less_often(mo
 
 @pytest.mark.asyncio
 async def test_closed_it_is_gone_with_all_it_had():
-    before = descriptors()
+    before = own_descriptors()
     told = Told()
     attendant = await started(told)
     pid = (await told.next())["pid"]
@@ -156,4 +150,4 @@ async def test_closed_it_is_gone_with_all_it_had():
     await attendant.close()
     assert process(pid) is None
     assert attendant.pid is None
-    assert descriptors() == before
+    until_no_more(own_descriptors, before, SECONDS)
