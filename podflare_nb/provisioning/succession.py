@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError
@@ -12,14 +13,16 @@ from .supervised_kernel import SupervisedKernel
 REKEY_SECONDS = 15.0
 SETTLE_SECONDS = 30.0
 """How long what Jupyter clients have asked of a kernel is waited for."""
-RETIRE_SECONDS = 1.0
-"""How long a kernel that is succeeded may take to answer what it has not begun; its end waits for that, and no more."""
+RETIRE_SECONDS = 4.0
+"""How long a kernel that is succeeded may take to answer what it has not begun; its end waits for that, and no more.
+More than its clients are waited for (``kernel.hanging_up``, ``kernel.transport.LINGER_MS``)."""
 
 
 async def succeed(predecessor: SupervisedKernel, successor: SupervisedKernel) -> None:
     """``successor`` is found at the sockets of ``predecessor`` from now on, with its key; the latter's process ends.
 
-    What clients have asked of either is done before; what comes to the predecessor later is answered as aborted. Raises
+    What clients have asked of either is done before; what comes to the predecessor later is answered as aborted, by the
+    successor if its client has to connect anew first. Raises
     ConflictError, also if the former takes too long, NotFoundError and, when the successor does not answer,
     NoCapacityError: it is ended then, as nobody knows which key it has. The predecessor is as it was in each case.
     """
@@ -41,7 +44,7 @@ async def succeed(predecessor: SupervisedKernel, successor: SupervisedKernel) ->
         successor.sockets.take_over(predecessor.sockets)
         successor.kernel_id = secrets.token_hex(16)
         with contextlib.suppress(NotFoundError, NoCapacityError):  # as above
-            await _retire(before)
+            await _retire(before, orders)
 
 
 async def _settle(orders: Orders, *, hold: bool) -> None:
@@ -65,8 +68,17 @@ async def _rekey(successor: SupervisedKernel, orders: Orders, key: str) -> None:
         raise ConflictError(f"The kernel cannot take over: {str(answer.body.get('error'))[:500]}.")
 
 
-async def _retire(orders: Orders) -> None:
-    """Have the executions that came since it stands still answered as aborted, and its clients sent to its place."""
-    number = orders.give("retire", wait_seconds=RETIRE_SECONDS)
-    answer = await orders.hear({"retired", "refused"}, RETIRE_SECONDS, number)
-    answer.close_fds()
+async def _retire(before: Orders, orders: Orders) -> None:
+    """Have the executions that came since it stands still answered as aborted, and its clients sent to who has its
+    place: whom ``orders`` reach, who is told what it has left to do, or that there is nothing."""
+    left, fds = {"subscribers": 0}, []
+    try:
+        number = before.give("retire", wait_seconds=RETIRE_SECONDS)
+        answer = await before.hear({"retired", "refused"}, RETIRE_SECONDS, number)
+        left, fds = {"subscribers": answer.body.get("subscribers", 0)}, answer.fds
+    finally:
+        # What the predecessor says is the family's: the supervisor does not look.
+        with contextlib.suppress(NotFoundError, NoCapacityError):
+            orders.send({"op": "inherit", **left}, fds[:1])
+        for fd in fds:
+            os.close(fd)

@@ -3,6 +3,8 @@
 
 import asyncio
 import os
+import queue
+from contextlib import suppress
 
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -16,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="jails need root"),
 ]
 SECONDS = 60
+MERGES = 12
 HESITATES_TO_SUCCEED = """
 import functools, gc, os, time
 from podflare_nb.provisioning.kernel.orders import Orders
@@ -116,6 +119,60 @@ async def test_what_comes_while_another_kernel_succeeds_is_answered_as_aborted(s
     async with talking(successor) as (its,):
         assert (await its.run("print(x)")).text == "of the child\n"
     await successor.kill()
+
+
+class Steady:
+    """A Jupyter client that asks all the time."""
+
+    def __init__(self, kernel):
+        self.client = AsyncKernelClient()
+        self.client.load_connection_info(kernel.connection_info)
+        self.client.start_channels(hb=False)
+        self.asked, self.idle, self.replies = set(), set(), {}
+        self.stopped = asyncio.Event()
+
+    async def ask(self):
+        while not self.stopped.is_set():
+            self.asked.add(self.client.execute("x = 1", stop_on_error=False))
+            await asyncio.sleep(0.005)
+
+    async def read_replies(self):
+        while not (self.stopped.is_set() and self.asked <= self.replies.keys()):
+            with suppress(queue.Empty):
+                message = await self.client.get_shell_msg(timeout=0.1)
+                self.replies[message["parent_header"]["msg_id"]] = message["content"]["status"]
+
+    async def read_published(self):
+        while not (self.stopped.is_set() and self.asked <= self.idle):
+            with suppress(queue.Empty):
+                message = await self.client.get_iopub_msg(timeout=0.1)
+                if message["content"].get("execution_state") == "idle":
+                    self.idle.add(message["parent_header"].get("msg_id"))
+
+    async def caught_up(self):
+        """What was asked until now is answered: what is asked next does not wait to be sent behind other requests."""
+        asked = frozenset(self.asked)
+        while not (asked <= self.replies.keys() and asked <= self.idle):
+            await asyncio.sleep(0.001)
+
+
+async def test_a_client_that_asks_all_the_time_loses_neither_an_answer_nor_an_output(supervisor):
+    kernel = await supervisor.acquire("python-minimal")
+    steady = Steady(kernel)
+    try:
+        await steady.client.wait_for_ready(timeout=SECONDS)
+        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+            for work in (steady.ask(), steady.read_replies(), steady.read_published()):
+                tasks.create_task(work)
+            for _ in range(MERGES):
+                (child,) = (await kernel.fork(1)).children
+                kernel = await supervisor.succeed(kernel, child)
+                await steady.caught_up()
+            steady.stopped.set()
+    finally:
+        steady.client.stop_channels()
+    assert set(steady.replies.values()) <= {"ok", "aborted"}
+    await kernel.kill()
 
 
 async def test_strangers_and_oneself_succeed_nobody(supervisor, kernel):

@@ -29,6 +29,7 @@ from . import fork_hooks, genuine, inspection
 from .disown import forget_processes
 from .entanglements import Entanglement
 from .ipykernel_seam import TemplateApp
+from .late_answers import sealed
 from .live_fork import LiveFork
 from .orders import Orders
 from .reseed import reseed, reseed_users
@@ -108,11 +109,13 @@ class Life:
             self.orders.done()
 
     def _retire(self, order: datagrams.Datagram) -> NoReturn:
-        """Another kernel has this one's place: what has come before it hangs up is answered. What is on its way then
-        is lost: a client's connection has no end that both agree on."""
+        """Another kernel has this one's place: what has come before the clients have gone is answered, by that one if
+        there is no other way."""
         self.app.kernel.refuse_executions()
-        self.transport.leave()
-        datagrams.send(self.orders.ctl, {"event": "retired", "id": order.body.get("id")})
+        left = self.transport.leave()
+        fds = [sealed(left.late_answers)] if left.late_answers else []
+        told = {"event": "retired", "id": order.body.get("id"), "subscribers": left.subscribers}
+        datagrams.send(self.orders.ctl, told, fds)
         while True:  # its end is the supervisor's to choose
             datagrams.receive(self.orders.ctl).close_fds()
 

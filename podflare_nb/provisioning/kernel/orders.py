@@ -1,4 +1,5 @@
-"""What the supervisor orders of a live kernel, over its ctl: fork, variables, settle, rekey, retire, environment.
+"""What the supervisor orders of a live kernel, over its ctl: fork, variables, settle, rekey, retire, inherit,
+environment.
 
 Read in the service thread, which answers what it can and hands the rest to the main thread: as a ``Claim``, which the
 main thread takes between two requests, or never: when its time is up it is withdrawn, and the order refused. One at a
@@ -15,12 +16,15 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import datagrams
+from .audience import SECONDS as AUDIENCE_SECONDS
+from .audience import TELLING_SECONDS
 from .descriptors import lift
+from .late_answers import unsealed
 from .transport import Transport
 
 LONGEST_WAIT_SECONDS = 3600.0
@@ -28,15 +32,29 @@ VARIABLES_WAIT_SECONDS = 1.0
 STANDSTILL_SECONDS = 30.0
 """How long a kernel that is to be succeeded begins nothing, if it then hears no more of that."""
 MAX_CHILDREN = 32
+_NOT_LOOKED_FOR = object()
 _exit, _poll = os._exit, select.poll  # the user may put something else in their places
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Claim:
-    """An order that needs the main thread. Its descriptors belong to whoever has the claim."""
+    """An order that needs the main thread. Its descriptors belong to whoever has the claim.
+
+    ``last``: of one to settle, the last request that is begun before it, once it was looked for.
+    """
 
     order: datagrams.Datagram
     wait_seconds: float
+    last: Any = _NOT_LOOKED_FOR
+
+    def comes_after_one_of(self, pending: Sequence[Any]) -> bool:
+        """Whether it has to wait for its turn: the order to settle is behind all that has been asked before.
+        In the main thread."""
+        if self.order.body["op"] != "settle":
+            return False
+        if self.last is _NOT_LOOKED_FOR:
+            self.last = next((each for each in reversed(pending) if each is not None), None)
+        return self.last is not None and any(each is self.last for each in pending)
 
 
 class Orders:
@@ -51,7 +69,9 @@ class Orders:
         self._taken: Claim | None = None
         self._reading = False
         self._standstill: asyncio.TimerHandle | None = None
+        self._for_audience = False
         transport.shell.between = self.take
+        transport.audience.complete = lambda: transport.loop.call_soon_threadsafe(self._look)
 
     def watch(self) -> None:
         """Obey from now on."""
@@ -97,6 +117,8 @@ class Orders:
         elif operation == "retire":
             self._claim(Claim(order, float(order.body["wait_seconds"])))
             self._transport.loop.call_soon_threadsafe(self._stand_still_no_more)  # claimed before: nothing else begins
+        elif operation == "inherit":
+            self._inherit(order)
         else:
             order.close_fds()
             if operation == "go_on":
@@ -104,6 +126,8 @@ class Orders:
             elif operation == "environment":
                 change_environment(order.body["set"], order.body["unset"])
             elif operation == "rekey":
+                self._transport.audience.expect_some()
+                self._transport.service.later(TELLING_SECONDS, self._transport.audience.give_up)
                 self._rekey(order.body["key"].encode())
                 datagrams.send(self.ctl, {"event": "rekeyed", "id": order.body.get("id")})
             else:
@@ -119,7 +143,24 @@ class Orders:
             return
         service = self._transport.service
         service.later(max(claim.wait_seconds, 0.0), lambda: self._withdraw(claim))
-        self._transport.loop.call_soon_threadsafe(self._transport.shell.look)
+        self._transport.loop.call_soon_threadsafe(self._look)
+
+    def _inherit(self, order: datagrams.Datagram) -> None:
+        """Wait for those who listened to the predecessor, and give its clients the answers that it could not."""
+        transport = self._transport
+        transport.audience.expect(int(order.body["subscribers"]))
+        transport.service.later(AUDIENCE_SECONDS, transport.audience.give_up)
+        if order.fds:
+            answers = unsealed(order.fds.pop())
+            transport.loop.call_soon_threadsafe(transport.late_answers.deliver, answers)
+
+    def _look(self) -> None:
+        """In the main thread: requests and claims go on, if nothing stands still but for want of an audience."""
+        if self._for_audience:
+            self._for_audience = False
+            self._transport.shell.release()
+        else:
+            self._transport.shell.look()
 
     def _withdraw(self, claim: Claim) -> None:
         with self._lock:
@@ -145,10 +186,9 @@ class Orders:
             self._transport.service.io_loop.add_callback(self._look_again)  # behind the order that it is at
             return True
         with self._lock:
-            if self._waiting is None:
-                return False
-            if self._waiting.order.body["op"] == "settle" and self._transport.shell.pending:
-                return False  # that is behind all that has been asked before
+            if self._waiting is None or self._waiting.comes_after_one_of(self._transport.shell.pending):
+                self._for_audience = self._transport.audience.awaited
+                return self._for_audience
             self._taken, self._waiting = self._waiting, None
         self._transport.loop.stop()
         return True

@@ -22,10 +22,13 @@ from typing import Any
 import zmq
 from tornado.ioloop import IOLoop
 
+from .audience import Audience
 from .capture import Capture
 from .descriptors import Descriptor, Held, listed, local_address, numbers
 from .frames import FrameSender, WholeMessageSocket
+from .hanging_up import accepted, hang_up
 from .interrupts import Interrupts
+from .late_answers import Frames, LateAnswers
 from .outbox import FLUSH_SECONDS, Outbox
 from .service import Heartbeat, ServiceThread
 from .timer import Timer
@@ -37,15 +40,17 @@ PAUSE_SECONDS = 0.02
 SEND_HIGH_WATER = 256
 """Messages in a subscriber's queue before publishers wait for it; a stream message has at most 64 KiB of text."""
 LINGER_MS = 1000
-LEAVE_MS = 100
-"""How long who is succeeded waits for clients that do not read: the merge waits with it."""
+"""How long clients who do not read are waited for at the end."""
 
 
 class IopubPort:
     """The publishing socket; the outbox sees to it that one thread at a time uses it."""
 
-    def __init__(self, iopub: zmq.Socket[bytes], welcome: Callable[[bytes], Sequence[bytes]]) -> None:
+    def __init__(
+        self, iopub: zmq.Socket[bytes], welcome: Callable[[bytes], Sequence[bytes]], audience: Audience
+    ) -> None:
         self._socket = iopub
+        self._audience = audience
         self._sender = FrameSender(iopub)
         self._welcome = welcome
         iopub.setsockopt(zmq.XPUB_NODROP, 1)
@@ -71,6 +76,7 @@ class IopubPort:
                 event = self._socket.recv(zmq.NOBLOCK)
                 if event[:1] == b"\x01":
                     welcomes.append(self._welcome(event[1:]))
+        self._audience.arrive(len(welcomes))
         return welcomes
 
 
@@ -91,6 +97,7 @@ class ShellChannel:
         self._held = False
         self.between: Callable[[], bool] = lambda: False
         """Asked in the main thread whenever no request is under way: whether there is other work, and to wait."""
+        self.reply: Callable[[Sequence[bytes]], object] = shell.send_multipart
         self._handle: Callable[[list[Any]], Coroutine[Any, Any, None]]
         self._overtakes: Callable[[list[Any]], bool]
         self._marked: Callable[[], None]
@@ -116,22 +123,23 @@ class ShellChannel:
 
     def send_multipart(self, frames: Sequence[bytes], *_: object, **__: object) -> None:
         """Send a reply."""
-        self.socket.send_multipart(frames)
+        self.reply(frames)
 
     def flush(self, _flag: int = 0, _limit: int | None = None) -> None:
         """Nothing is ever held back."""
 
     def mark(self) -> None:
         """Call ``marked`` when all requests that have arrived by now are handled."""
-        self._receive()
+        self.receive()
         self.pending.append(None)
 
     def look(self) -> None:
         """Take up what has come, and ask ``between`` if no request is under way. In the main thread."""
-        self._receive()
+        self.receive()
         self._next()
 
-    def _receive(self) -> None:
+    def receive(self) -> None:
+        """Queue what has come. In the main thread."""
         with contextlib.suppress(zmq.Again):
             while True:
                 message = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -143,12 +151,12 @@ class ShellChannel:
 
     async def exhaust(self) -> None:
         """Handle what has come, one after the other, while ``between`` said to wait, until nothing more is there."""
-        self._receive()
+        self.receive()
         while self.pending:
             message = self.pending.popleft()
             if message is not None:
                 await asyncio.wait([self._start(message)])
-            self._receive()
+            self.receive()
 
     def offer(self) -> None:
         """Ask ``between`` now, if no request is under way. In the main thread."""
@@ -202,6 +210,14 @@ class Publishing:
     captured: Callable[[str, str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What a kernel leaves to who listens in its place: answers to give, and how many come again to listen."""
+
+    late_answers: list[Frames]
+    subscribers: int
+
+
 class Transport:
     """Sockets, service thread and capture of one kernel process. ``start`` begins to serve.
 
@@ -230,10 +246,13 @@ class Transport:
         self._hb_socket = self._bind(zmq.ROUTER, listeners["hb"])
         self.shell = ShellChannel(self.shell_socket, interrupts, cells)
         self.capture = Capture(publishing.captured)
+        self.audience = Audience()
         self._timer = Timer(FLUSH_SECONDS)
         self._wire(publishing)
         ours = (set(numbers(held)) - before).union(listeners.values(), _of_loop(self.loop))
         self._identities = {each.fd: (each.device, each.inode) for each in listed(ours)}
+        self._listeners = listeners
+        self.late_answers = LateAnswers(self.shell_socket, self.loop)
         self._addresses = {local_address(fd) for fd in listeners.values()} - {None}
 
     def _bind(self, kind: int, fd: int) -> zmq.Socket[bytes]:
@@ -250,7 +269,7 @@ class Transport:
 
     def _wire(self, publishing: Publishing) -> None:
         service = self.service
-        port = IopubPort(self.iopub_socket, publishing.welcome)
+        port = IopubPort(self.iopub_socket, publishing.welcome, self.audience)
         service.watch(self.iopub_socket.FD, self._outbox.flush)
         service.watch(self._timer.fd, self._flush_late)
         service.watch(self._hb_socket.FD, self._first_heartbeat)
@@ -291,17 +310,22 @@ class Transport:
             Heartbeat(self._hb_socket).start()
 
     def close(self) -> None:
-        """Send what is queued, as far as clients still read, then close all. The process ends after this."""
+        """Send what is queued, as far as clients still read, then close all. Nothing is served after this."""
         self._outbox.flush()
         self.context.destroy(linger=LINGER_MS)
 
-    def leave(self) -> None:
-        """Handle what has come, send the answers and hang up, in a process that only waits for its end: clients find
-        who listens where this one did. In the main thread; nothing slow is between the last look and the end."""
+    def leave(self) -> Departure:
+        """Handle what has come and hang up, in a process that only waits for its end: clients find who listens where
+        this one did. In the main thread."""
         self.service.finish()
         self.loop.run_until_complete(self.shell.exhaust())
-        self._outbox.flush()
-        self.context.destroy(linger=LEAVE_MS)
+        subscribers = len(accepted(self._listeners["iopub"])) + self.audience.missing
+        hang_up(self.shell_socket, self._listeners["shell"], self.shell.receive)
+        late = [*self.late_answers.undelivered]
+        self.shell.reply = late.append
+        self.loop.run_until_complete(self.shell.exhaust())
+        self.close()
+        return Departure(late, subscribers)
 
     def dismantle(self) -> None:
         """Take all down without waiting for clients, in a process that goes on. The streams' descriptors dangle."""

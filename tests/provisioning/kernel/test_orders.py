@@ -8,6 +8,7 @@ import pytest
 
 from podflare_nb.provisioning import datagrams
 from podflare_nb.provisioning.kernel import orders as module
+from podflare_nb.provisioning.kernel.audience import Audience
 from podflare_nb.provisioning.kernel.orders import Claim, Orders
 
 
@@ -19,10 +20,12 @@ def released():
 @pytest.fixture
 async def orders(released, monkeypatch):
     monkeypatch.setattr(module, "STANDSTILL_SECONDS", 0)
-    shell = SimpleNamespace(release=lambda: released.append(True))
+    loop = asyncio.get_running_loop()
+    shell = SimpleNamespace(release=lambda: released.append(True), look=lambda: None, pending=[])
+    stopped = SimpleNamespace(call_later=loop.call_later, call_soon_threadsafe=loop.call_soon, stop=lambda: None)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        yield Orders(ours, SimpleNamespace(shell=shell, loop=asyncio.get_running_loop()), lambda _: None)
+        yield Orders(ours, SimpleNamespace(shell=shell, loop=stopped, audience=Audience()), lambda _: None)
 
 
 def stand_still(orders):
@@ -48,3 +51,52 @@ async def test_a_standstill_that_was_ended_does_not_end_what_comes_after_it(orde
     claim = orders._taken = Claim(datagrams.Datagram({"op": "fork", "id": 2}, []), 1.0)
     await turns_of_the_loop()
     assert (released, orders.taken) == ([True], claim)
+
+
+def order(op):
+    return Claim(datagrams.Datagram({"op": op, "id": 3}, []), 1.0)
+
+
+async def test_requests_wait_for_an_audience_and_go_on_when_it_is_complete(orders, released):
+    audience = orders._transport.audience
+    assert orders.take() is False
+    audience.expect_some()
+    assert orders.take() is True
+    audience.expect(1)
+    await turns_of_the_loop()
+    assert (orders.take(), released) == (True, [])
+    audience.arrive(1)
+    await turns_of_the_loop()
+    assert (orders.take(), released) == (False, [True])
+
+
+async def test_an_order_does_not_wait_for_an_audience(orders, released):
+    orders._transport.audience.expect_some()
+    assert orders.take() is True
+    orders._waiting = order("fork")
+    orders._look()
+    assert released == [True]
+    assert (orders.take(), orders.taken.order.body["op"]) == (True, "fork")
+    orders._transport.audience.give_up()
+    await turns_of_the_loop()
+    assert released == [True], "what stands still for an order does so until that is done"
+
+
+async def test_to_settle_waits_for_what_was_asked_before_and_not_for_what_comes_after(orders):
+    before, after = [b"before"], [b"after"]
+    pending = orders._transport.shell.pending
+    pending += [before, None]
+    orders._waiting = order("settle")
+    assert (orders.take(), orders.taken) == (False, None)
+    pending.append(after)
+    assert (orders.take(), orders.taken) == (False, None)
+    pending.remove(before)
+    assert orders.take() is True
+    assert orders.taken.order.body["op"] == "settle"
+
+
+async def test_to_fork_waits_for_no_request(orders):
+    orders._transport.shell.pending.append([b"before"])
+    orders._waiting = order("fork")
+    assert orders.take() is True
+    assert orders.taken.order.body["op"] == "fork"
