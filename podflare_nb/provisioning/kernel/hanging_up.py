@@ -30,16 +30,18 @@ NOISY_SECONDS = 0.02
 _Socket = socket.socket  # the user may put something else in its place
 
 
-def hang_up(clients: zmq.Socket[bytes], listener: int, receive: Callable[[], None]) -> None:
+def hang_up(clients: zmq.Socket[bytes], listener: int, receive: Callable[[], None], *, busy: bool = True) -> None:
     """Have the clients that were accepted at ``listener`` close their connections. ``receive`` takes what has come.
 
-    In the thread that uses ``clients``, which must be reached elsewhere by now: whoever connects anew counts as well.
+    ``busy``: something has come a moment ago. In the thread that uses ``clients``, which must be reached elsewhere by
+    now: whoever connects anew counts as well.
     """
     until = time.monotonic() + SECONDS
     monitor = clients.get_monitor_socket(int(zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED))
     try:
         _wait_for_sends(clients, monitor)
-        _wait_for_quiet(clients, receive)
+        if busy:
+            _wait_for_quiet(clients, receive)
         poller = zmq.Poller()
         poller.register(clients, zmq.POLLIN)
         poller.register(monitor, zmq.POLLIN)

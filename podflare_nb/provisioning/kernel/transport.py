@@ -149,14 +149,17 @@ class ShellChannel:
                 else:
                     self.pending.append(message)
 
-    async def exhaust(self) -> None:
-        """Handle what has come, one after the other, while ``between`` said to wait, until nothing more is there."""
+    async def exhaust(self) -> bool:
+        """Handle what has come, one after the other, while ``between`` said to wait, until there is no more. Whether
+        something had."""
         self.receive()
+        some = bool(self.pending)
         while self.pending:
             message = self.pending.popleft()
             if message is not None:
                 await asyncio.wait([self._start(message)])
             self.receive()
+        return some
 
     def offer(self) -> None:
         """Ask ``between`` now, if no request is under way. In the main thread."""
@@ -318,9 +321,9 @@ class Transport:
         """Handle what has come and hang up, in a process that only waits for its end: clients find who listens where
         this one did. In the main thread."""
         self.service.finish()
-        self.loop.run_until_complete(self.shell.exhaust())
+        busy = self.loop.run_until_complete(self.shell.exhaust())
         subscribers = len(accepted(self._listeners["iopub"])) + self.audience.missing
-        hang_up(self.shell_socket, self._listeners["shell"], self.shell.receive)
+        hang_up(self.shell_socket, self._listeners["shell"], self.shell.receive, busy=busy)
         late = [*self.late_answers.undelivered]
         self.shell.reply = late.append
         self.loop.run_until_complete(self.shell.exhaust())
