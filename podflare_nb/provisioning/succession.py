@@ -71,14 +71,16 @@ async def _rekey(successor: SupervisedKernel, orders: Orders, key: str) -> None:
 async def _retire(before: Orders, orders: Orders) -> None:
     """Have the executions that came since it stands still answered as aborted, and its clients sent to who has its
     place: whom ``orders`` reach, who is told what it has left to do, or that there is nothing."""
-    left, fds = {"subscribers": 0}, []
+    subscribers: object = 0
+    fds: list[int] = []
     try:
         number = before.give("retire", wait_seconds=RETIRE_SECONDS)
         answer = await before.hear({"retired", "refused"}, RETIRE_SECONDS, number)
-        left, fds = {"subscribers": answer.body.get("subscribers", 0)}, answer.fds
+        subscribers, fds = answer.body.get("subscribers"), answer.fds
     finally:
-        # What the predecessor says is the family's: the supervisor does not look.
         with contextlib.suppress(NotFoundError, NoCapacityError):
-            orders.send({"op": "inherit", **left}, fds[:1])
+            # What the answers are, if the predecessor has sent any, is the family's: the supervisor does not look.
+            awaited = subscribers if isinstance(subscribers, int) else 0
+            orders.send({"op": "inherit", "subscribers": awaited}, fds[:1])
         for fd in fds:
             os.close(fd)

@@ -32,6 +32,15 @@ for each in gc.get_objects():
         each._rekey = functools.partial(slowly, each._rekey)
 """
 """Its predecessor stands still by then, until there is a file ``go``."""
+TAKES_ALL_DESCRIPTORS = """
+import os
+held = []
+try:
+    while True:
+        held.append(os.open('/dev/null', os.O_RDONLY))
+except OSError:
+    print('all')
+"""
 TELLS_OF_TWENTY_REQUESTS = """
 import gc, threading, time
 from podflare_nb.provisioning.kernel.transport import ShellChannel
@@ -173,6 +182,18 @@ async def test_a_client_that_asks_all_the_time_loses_neither_an_answer_nor_an_ou
         steady.client.stop_channels()
     assert set(steady.replies.values()) <= {"ok", "aborted"}
     await kernel.kill()
+
+
+async def test_a_kernel_that_has_no_descriptor_left_is_succeeded_all_the_same(supervisor):
+    predecessor = await supervisor.acquire("python-minimal")
+    (child,) = (await predecessor.fork(1)).children
+    async with talking(predecessor) as (connected,):
+        ran = await connected.run(TAKES_ALL_DESCRIPTORS)
+        assert (ran.text, ran.error) == ("all\n", None)
+        successor = await supervisor.succeed(predecessor, child)
+        connected._subscribed = False  # as above
+        assert (await connected.run("print('here')")).text == "here\n"
+    await successor.kill()
 
 
 async def test_strangers_and_oneself_succeed_nobody(supervisor, kernel):

@@ -46,8 +46,8 @@ class LateAnswers:
             self.undelivered = [each for each in self.undelivered if not self._sent(each)]
         finally:
             self._router.router_mandatory = 0
-        if self.undelivered and time.monotonic() < self._until:
-            self._loop.call_later(PAUSE_SECONDS, self._deliver)
+            if self.undelivered and time.monotonic() < self._until:
+                self._loop.call_later(PAUSE_SECONDS, self._deliver)
 
     def _sent(self, frames: Frames) -> bool:
         try:
@@ -67,11 +67,12 @@ def sealed(answers: Sequence[Frames]) -> int:
 
 
 def unsealed(fd: int) -> list[Frames]:
-    """What such a descriptor holds; closes it. Raises ValueError, TypeError or AttributeError if it is none: the
-    predecessor's code may have made it."""
+    """What such a descriptor holds; closes it. Raises ValueError if these are none: a user's code may have made it."""
     try:
         held = json.loads(os.pread(fd, MAX_BYTES, 0))
+        return [[frame.encode("latin-1") for frame in frames] for frames in held]
+    except (OSError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"these are no answers: {error}") from error
     finally:
         with suppress(OSError):
             os.close(fd)
-    return [[frame.encode("latin-1") for frame in frames] for frames in held]

@@ -322,8 +322,10 @@ class Transport:
         this one did. In the main thread."""
         self.service.finish()
         busy = self.loop.run_until_complete(self.shell.exhaust())
-        subscribers = len(accepted(self._listeners["iopub"])) + self.audience.missing
-        hang_up(self.shell_socket, self._listeners["shell"], self.shell.receive, busy=busy)
+        subscribers = self.audience.missing
+        with contextlib.suppress(OSError, zmq.ZMQError):  # no descriptor is left: they end as libzmq ends them
+            subscribers += len(accepted(self._listeners["iopub"]))
+            hang_up(self.shell_socket, self._listeners["shell"], self.shell.receive, busy=busy)
         late = [*self.late_answers.undelivered]
         self.shell.reply = late.append
         self.loop.run_until_complete(self.shell.exhaust())

@@ -171,14 +171,21 @@ async def test_answers_are_not_kept_for_ever(router, monkeypatch):
     assert scheduled == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"3", b"[3]", b"[[3]]", b'[["\xc4\x80"]]'])
+@pytest.mark.parametrize("content", [b"", b"{", b"3", b"[3]", b"[[3]]", b'[["\xc4\x80"]]', b"[" * 100_000])
 def test_what_holds_no_answers_is_refused_and_closed(content):
     fd = os.memfd_create("hostile")
     os.write(fd, content)
-    with pytest.raises((ValueError, TypeError, AttributeError)):
+    with pytest.raises(ValueError):  # noqa: PT011 - json's own, or a UnicodeError
         unsealed(fd)
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(fd)
+
+
+def test_a_pipe_holds_no_answers_and_is_not_waited_for():
+    reading, writing = os.pipe()
+    with pytest.raises(ValueError, match="no answers"):
+        unsealed(reading)
+    os.close(writing)
 
 
 def test_an_audience_is_complete_when_as_many_have_come_as_there_were_since_then():
