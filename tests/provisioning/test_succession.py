@@ -43,7 +43,7 @@ except OSError:
 """
 TELLS_OF_TWENTY_REQUESTS = """
 import gc, threading, time
-from podflare_nb.provisioning.kernel.transport import ShellChannel
+from podflare_nb.provisioning.kernel.shell_channel import ShellChannel
 (shell,) = [each for each in gc.get_objects() if type(each) is ShellChannel]
 def watch():
     while len(shell.pending) < 20:

@@ -87,12 +87,12 @@ class Life:
         was, and what puts the user's back: to look at all of it again would write to pages that the two share."""
         while True:
             _run(self.transport.loop)
-            claim = self.orders.taken
+            claim = self.orders.claims.taken
             if claim is None:
                 _end(self.transport)
             try:
                 if claim.order.body["op"] == "settle":
-                    self.orders.settled()
+                    self.orders.settled(claim.order)
                     continue
                 if claim.order.body["op"] == "retire":
                     self._retire(claim.order)
@@ -106,7 +106,7 @@ class Life:
                     inspection.answer(self.app, self.orders, claim.order)
             except datagrams.PeerClosedError:
                 _exit(0)
-            self.orders.done()
+            self.orders.claims.done()
 
     def _retire(self, order: datagrams.Datagram) -> NoReturn:
         """Another kernel has this one's place: what has come before the clients have gone is answered, by that one if

@@ -26,7 +26,7 @@ COMM_MESSAGES = ("comm_open", "comm_msg", "comm_close")
 
 
 class CellKernel(IPythonKernel):
-    """Runs cells. ``interrupts`` is its SIGINT handler; ``shell_stream`` a ``transport.ShellChannel``.
+    """Runs cells. ``interrupts`` is its SIGINT handler; ``shell_stream`` a ``shell_channel.ShellChannel``.
 
     ``streams``: the kernel's own stdout and stderr.
     """

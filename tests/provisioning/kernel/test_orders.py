@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from podflare_nb.provisioning import datagrams
-from podflare_nb.provisioning.kernel import orders as module
+from podflare_nb.provisioning.kernel import claims as module
 from podflare_nb.provisioning.kernel.audience import Audience
-from podflare_nb.provisioning.kernel.orders import Claim, Orders
+from podflare_nb.provisioning.kernel.claims import Claim
+from podflare_nb.provisioning.kernel.orders import Orders
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ async def orders(released, monkeypatch):
 
 
 def stand_still(orders):
-    orders._taken = Claim(datagrams.Datagram({"op": "settle", "id": 1, "hold": True}, []), 1.0)
-    orders.settled()
+    orders.claims.taken = Claim(datagrams.Datagram({"op": "settle", "id": 1, "hold": True}, []), 1.0)
+    orders.settled(orders.claims.taken.order)
 
 
 async def turns_of_the_loop():
@@ -47,10 +48,10 @@ async def test_a_standstill_that_nobody_ends_ends_by_itself(orders, released):
 
 async def test_a_standstill_that_was_ended_does_not_end_what_comes_after_it(orders, released):
     stand_still(orders)
-    orders.done()
-    claim = orders._taken = Claim(datagrams.Datagram({"op": "fork", "id": 2}, []), 1.0)
+    orders.claims.done()
+    claim = orders.claims.taken = Claim(datagrams.Datagram({"op": "fork", "id": 2}, []), 1.0)
     await turns_of_the_loop()
-    assert (released, orders.taken) == ([True], claim)
+    assert (released, orders.claims.taken) == ([True], claim)
 
 
 def order(op):
@@ -59,44 +60,60 @@ def order(op):
 
 async def test_requests_wait_for_an_audience_and_go_on_when_it_is_complete(orders, released):
     audience = orders._transport.audience
-    assert orders.take() is False
+    assert orders.claims.take() is False
     audience.expect_some()
-    assert orders.take() is True
+    assert orders.claims.take() is True
     audience.expect(1)
     await turns_of_the_loop()
-    assert (orders.take(), released) == (True, [])
+    assert (orders.claims.take(), released) == (True, [])
     audience.arrive(1)
     await turns_of_the_loop()
-    assert (orders.take(), released) == (False, [True])
+    assert (orders.claims.take(), released) == (False, [True])
 
 
 async def test_an_order_does_not_wait_for_an_audience(orders, released):
     orders._transport.audience.expect_some()
-    assert orders.take() is True
-    orders._waiting = order("fork")
-    orders._look()
+    assert orders.claims.take() is True
+    orders.claims._waiting = order("fork")
+    orders.claims.look()
     assert released == [True]
-    assert (orders.take(), orders.taken.order.body["op"]) == (True, "fork")
+    assert (orders.claims.take(), orders.claims.taken.order.body["op"]) == (True, "fork")
     orders._transport.audience.give_up()
     await turns_of_the_loop()
     assert released == [True], "what stands still for an order does so until that is done"
+
+
+async def test_an_audience_that_is_complete_ends_no_standstill(orders, released, monkeypatch):
+    monkeypatch.setattr(module, "STANDSTILL_SECONDS", 60)
+    audience = orders._transport.audience
+    audience.expect_some()
+    assert orders.claims.take() is True
+    orders.claims._waiting = order("settle")
+    assert orders.claims.take() is True
+    orders.settled(datagrams.Datagram({"hold": True}, []))
+    audience.expect(0)
+    await turns_of_the_loop()
+    assert released == []
+    orders.claims.end_standstill()
+    await turns_of_the_loop()
+    assert released == [True]
 
 
 async def test_to_settle_waits_for_what_was_asked_before_and_not_for_what_comes_after(orders):
     before, after = [b"before"], [b"after"]
     pending = orders._transport.shell.pending
     pending += [before, None]
-    orders._waiting = order("settle")
-    assert (orders.take(), orders.taken) == (False, None)
+    orders.claims._waiting = order("settle")
+    assert (orders.claims.take(), orders.claims.taken) == (False, None)
     pending.append(after)
-    assert (orders.take(), orders.taken) == (False, None)
+    assert (orders.claims.take(), orders.claims.taken) == (False, None)
     pending.remove(before)
-    assert orders.take() is True
-    assert orders.taken.order.body["op"] == "settle"
+    assert orders.claims.take() is True
+    assert orders.claims.taken.order.body["op"] == "settle"
 
 
 async def test_to_fork_waits_for_no_request(orders):
     orders._transport.shell.pending.append([b"before"])
-    orders._waiting = order("fork")
-    assert orders.take() is True
-    assert orders.taken.order.body["op"] == "fork"
+    orders.claims._waiting = order("fork")
+    assert orders.claims.take() is True
+    assert orders.claims.taken.order.body["op"] == "fork"
