@@ -32,6 +32,11 @@ for each in gc.get_objects():
         each._rekey = functools.partial(slowly, each._rekey)
 """
 """Its predecessor stands still by then, until there is a file ``go``."""
+RUNS_UNTIL_SOMETHING_IS_ASKED = """
+open('begun', 'w').close()
+assert get_ipython().kernel.shell_stream.socket.poll(60_000)
+print('ran')
+"""
 TAKES_ALL_DESCRIPTORS = """
 import os
 held = []
@@ -75,19 +80,12 @@ async def test_what_clients_have_asked_of_a_kernel_is_done_before_another_one_su
     predecessor = await supervisor.acquire("python-minimal")
     async with talking(predecessor, predecessor) as (one, two), asyncio.TaskGroup() as tasks:
         (child,) = (await predecessor.fork(1)).children
-        running = tasks.create_task(
-            one.run(
-                "import os, time\nopen('begun', 'w').close()\n"
-                "while not os.path.exists('go'): time.sleep(0.01)\nprint('ran')"
-            )
-        )
+        running = tasks.create_task(one.run(RUNS_UNTIL_SOMETHING_IS_ASKED))
         async with asyncio.timeout(SECONDS):
             while "begun" not in os.listdir(predecessor.workspace_fd):
                 await asyncio.sleep(0.01)
-        waiting = tasks.create_task(two.run("print('waited')"))
         succeeding = tasks.create_task(supervisor.succeed(predecessor, child))
-        await asyncio.sleep(0)
-        os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=predecessor.workspace_fd))
+        waiting = tasks.create_task(two.run("print('waited')"))
         assert (await running).text == "ran\n"
         assert (await waiting).text == "waited\n"
         successor = await succeeding
