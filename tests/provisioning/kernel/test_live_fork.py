@@ -252,7 +252,7 @@ def test_what_is_queued_behind_a_cell_is_the_parents(client, family):
         "import gc, time\nfrom podflare_nb.provisioning.kernel.orders import Orders\n"
         "(orders,) = [each for each in gc.get_objects() if type(each) is Orders]\ndone = []"
     )
-    first = client.execute("print('runs')\nwhile orders._waiting is None: time.sleep(0.01)")
+    first = client.execute("print('runs')\nwhile orders.claims._waiting is None: time.sleep(0.01)")
     second = client.execute("done.append(1)")
     client.until_text("runs")
     (child,) = family()
