@@ -95,6 +95,18 @@ async def test_to_settle_waits_for_what_was_asked_before_and_not_for_what_comes_
     assert orders.taken.order.body["op"] == "settle"
 
 
+async def test_to_settle_waits_for_an_audience(orders, released):
+    audience = orders._transport.audience
+    audience.expect_some()
+    orders._waiting = order("settle")
+    assert (orders.take(), orders.taken) == (True, None)
+    audience.give_up()
+    await turns_of_the_loop()
+    assert released == [True]
+    assert orders.take() is True
+    assert orders.taken.order.body["op"] == "settle"
+
+
 async def test_to_fork_waits_for_no_request(orders):
     orders._transport.shell.pending.append([b"before"])
     orders._waiting = order("fork")
