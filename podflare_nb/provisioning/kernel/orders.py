@@ -47,7 +47,7 @@ class Claim:
     wait_seconds: float
     last: Any = _NOT_LOOKED_FOR
 
-    def comes_after_one_of(self, pending: Sequence[Any], awaited: bool) -> bool:
+    def comes_after_one_of(self, pending: Sequence[Any], *, awaited: bool) -> bool:
         """Whether it has to wait for its turn: the order to settle is behind all that has been asked before, and behind
         those who are ``awaited``: what a kernel answers that ends before they listen reaches nobody.
         In the main thread."""
@@ -189,8 +189,8 @@ class Orders:
             self._transport.service.io_loop.add_callback(self._look_again)  # behind the order that it is at
             return True
         with self._lock:
-            awaited = self._transport.audience.awaited
-            if self._waiting is None or self._waiting.comes_after_one_of(self._transport.shell.pending, awaited):
+            awaited, pending = self._transport.audience.awaited, self._transport.shell.pending
+            if self._waiting is None or self._waiting.comes_after_one_of(pending, awaited=awaited):
                 self._for_audience = awaited
                 return awaited
             self._taken, self._waiting = self._waiting, None
