@@ -5,6 +5,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def wait():
 os.register_at_fork(after_in_child=wait)
 """
 """Children of this kernel wait when they wake, until ``gate`` is closed."""
+HESITATES_TO_FORK = """
+import os, time
+from podflare_nb.provisioning.kernel import fork_hooks
+fork_hooks.BUDGET_SECONDS = 60.0
+def wait():
+    open('stands', 'w').close()
+    while not os.path.exists('go'):
+        time.sleep(0.001)
+os.register_at_fork(before=wait)
+"""
+"""What it holds is written down by then, until there is a file ``go``."""
 
 
 async def kill_all(*kernels):
@@ -383,3 +395,23 @@ def holdings(supervisor, parent):
     groups = control_groups(Path(supervisor.path).parent.name)
     counted["groups"] = sum(len(list(os.walk(group))) for group in groups)
     return counted
+
+
+async def test_a_client_that_comes_in_the_middle_of_a_fork_hears_of_its_kernels_end(supervisor):
+    parent = await supervisor.acquire("python-minimal")
+    async with talking(parent) as (connected,):
+        assert (await connected.run(HESITATES_TO_FORK)).error is None
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(SECONDS)
+        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+            forking = tasks.create_task(parent.fork(1))
+            while "stands" not in os.listdir(parent.workspace_fd):
+                await asyncio.sleep(0.001)
+            client.connect(f"{parent.connection_info['ip']}-{parent.connection_info['iopub_port']}")
+            assert await asyncio.to_thread(client.recv, 1)  # ZeroMQ's greeting: it is accepted
+            os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=parent.workspace_fd))
+        (child,) = (await forking).children
+        await parent.kill()
+        while await asyncio.to_thread(client.recv, 100):
+            pass
+    await child.kill()

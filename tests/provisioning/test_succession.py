@@ -37,6 +37,17 @@ open('begun', 'w').close()
 assert get_ipython().kernel.shell_stream.socket.poll(60_000)
 print('ran')
 """
+NEVER_ENDS = """
+import threading
+class Endless:
+    def __dir__(self):
+        threading.Event().wait()
+endless = Endless()
+def target(comm, opened):
+    comm.on_msg(lambda _: threading.Event().wait())
+get_ipython().kernel.comm_manager.register_target('endless', target)
+"""
+"""What looks at the object, and a message to a comm of this target."""
 TAKES_ALL_DESCRIPTORS = """
 import os
 held = []
@@ -125,6 +136,38 @@ async def test_what_comes_while_another_kernel_succeeds_is_answered_as_aborted(s
         client.stop_channels()
     async with talking(successor) as (its,):
         assert (await its.run("print(x)")).text == "of the child\n"
+    await successor.kill()
+
+
+async def test_code_of_a_kernel_that_is_succeeded_holds_up_no_answer(supervisor):
+    predecessor = await supervisor.acquire("python-minimal")
+    (child,) = (await predecessor.fork(1)).children
+    async with talking(child, predecessor) as (its, ours):
+        for each, code in ((its, HESITATES_TO_SUCCEED), (ours, NEVER_ENDS), (ours, TELLS_OF_TWENTY_REQUESTS)):
+            assert (await each.run(code)).error is None
+    client = AsyncKernelClient()
+    client.load_connection_info(predecessor.connection_info)
+    client.start_channels()
+    session, channel = client.session, client.shell_channel
+    try:
+        await client.wait_for_ready(timeout=SECONDS)
+        channel.send(session.msg("comm_open", {"comm_id": "1", "target_name": "endless", "data": {}}))
+        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+            succeeding = tasks.create_task(supervisor.succeed(predecessor, child))
+            while "stands" not in os.listdir(child.workspace_fd):
+                await asyncio.sleep(0.001)
+            for _ in range(18):
+                channel.send(session.msg("comm_msg", {"comm_id": "1", "data": {}}))
+            asked = [client.complete("endless."), client.execute("1")]
+            while "arrived" not in os.listdir(predecessor.workspace_fd):
+                await asyncio.sleep(0.001)
+            os.close(os.open("go", os.O_CREAT | os.O_WRONLY, dir_fd=child.workspace_fd))
+            replies = [await client.get_shell_msg(timeout=SECONDS) for _ in asked]
+            successor = await succeeding
+        assert [each["parent_header"]["msg_id"] for each in replies] == asked
+        assert [each["content"]["status"] for each in replies] == ["aborted", "aborted"]
+    finally:
+        client.stop_channels()
     await successor.kill()
 
 

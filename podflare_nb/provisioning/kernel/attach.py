@@ -111,7 +111,7 @@ class Life:
     def _retire(self, order: datagrams.Datagram) -> NoReturn:
         """Another kernel has this one's place: what has come before the clients have gone is answered, by that one if
         there is no other way."""
-        self.app.kernel.refuse_executions()
+        self.app.kernel.refuse_code()
         left = self.transport.leave()
         fds = [sealed(left.late_answers)] if left.late_answers else []
         told = {"event": "retired", "id": order.body.get("id"), "subscribers": left.subscribers}

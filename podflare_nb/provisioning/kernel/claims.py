@@ -32,11 +32,14 @@ class Claim:
     wait_seconds: float
     last: Any = _NOT_LOOKED_FOR
 
-    def comes_after_one_of(self, pending: Sequence[Any]) -> bool:
-        """Whether it has to wait for its turn: the order to settle is behind all that has been asked before.
+    def comes_after_one_of(self, pending: Sequence[Any], *, awaited: bool) -> bool:
+        """Whether it has to wait for its turn: the order to settle is behind all that has been asked before, and behind
+        those who are ``awaited``: what a kernel answers that ends before they listen reaches nobody.
         In the main thread."""
         if self.order.body["op"] != "settle":
             return False
+        if awaited:
+            return True
         if self.last is _NOT_LOOKED_FOR:
             self.last = next((each for each in reversed(pending) if each is not None), None)
         return self.last is not None and any(each is self.last for each in pending)
@@ -102,9 +105,10 @@ class Claims:
             self._transport.service.io_loop.add_callback(self._look_again)  # behind the order that it is at
             return True
         with self._lock:
-            if self._waiting is None or self._waiting.comes_after_one_of(self._transport.shell.pending):
-                self._for_audience = self._transport.audience.awaited
-                return self._for_audience
+            awaited, pending = self._transport.audience.awaited, self._transport.shell.pending
+            if self._waiting is None or self._waiting.comes_after_one_of(pending, awaited=awaited):
+                self._for_audience = awaited
+                return awaited
             self.taken, self._waiting = self._waiting, None
         self._transport.loop.stop()
         return True

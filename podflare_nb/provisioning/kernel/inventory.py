@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import entanglements, open_files, shared_mappings
-from .descriptors import STANDARD, Descriptor, Held, listed, numbers
+from .descriptors import STANDARD, Descriptor, Held, listed, local_address, numbers
 from .disown import return_codes
 from .entanglements import Entanglement, found
 from .interrupts import Interrupts
@@ -35,7 +35,8 @@ _close, _pread = os.close, os.pread
 
 @dataclass
 class Inventory:
-    """``own``: descriptors of the parent's own connection; ``ends``: those that lead to somebody, by what they are.
+    """``own``: descriptors of the parent's own connection; ``ends``: those that lead to somebody, by what they are;
+    ``noted``: all that there were; ``addresses``: where the parent listens, ``Transport.addresses``.
 
     ``held``: closed by whoever is done with the inventory; ``directory``: the working directory; ``return_codes``: of
     child processes, as those have them who have no such processes.
@@ -43,6 +44,8 @@ class Inventory:
 
     held: Held
     directory: str
+    noted: frozenset[int]
+    addresses: frozenset[str | bytes]
     own: list[int]
     ends: list[tuple[int, str]]
     files: list[open_files.OpenFile]
@@ -59,7 +62,7 @@ class Inventory:
     def part(self) -> None:
         """In a new child. What was the parent's own is gone afterwards; a child's child only copies anew."""
         if not self.parted:
-            for fd in self.own:
+            for fd in (*self.own, *self._accepted_since()):
                 with contextlib.suppress(OSError):  # closed by its owner's end
                     _close(fd)
             _put_dead_ends(self.ends, self.held.null)
@@ -71,6 +74,11 @@ class Inventory:
         finally:
             for fd in copies.values():
                 _close(fd)
+
+    def _accepted_since(self) -> list[int]:
+        """The parent's clients who came when all was written down: libzmq's own thread went on until the fork. A copy
+        that stayed open would keep them from hearing of the parent's end."""
+        return [fd for fd in numbers(self.held) if fd not in self.noted and local_address(fd) in self.addresses]
 
     def enter(self, root: int | None) -> list[Entanglement]:
         """Move into a root (a descriptor, which is closed) and have everything again by its path."""
@@ -94,7 +102,8 @@ def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> 
     spare = set(spare)
     own: list[int] = []
     theirs: list[Descriptor] = []
-    for each in listed(numbers()):
+    noted = listed(numbers())
+    for each in noted:
         if each.fd < STANDARD or each.fd in spare:
             continue
         if transport.owns(each):
@@ -115,7 +124,18 @@ def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> 
         *found("files", "Locks of files stay the parent's: {}.", [_named(each) for each in files if each.locks]),
         *found("files", READ_ONLY, [_named(each) for each in files if _is_database(each)]),
     ]
-    return Inventory(Held.open(), _directory(), own, ends, files, mappings, return_codes(children), troubles)
+    return Inventory(
+        held=Held.open(),
+        directory=_directory(),
+        noted=frozenset(each.fd for each in noted),
+        addresses=transport.addresses,
+        own=own,
+        ends=ends,
+        files=files,
+        mappings=mappings,
+        return_codes=return_codes(children),
+        entanglements=troubles,
+    )
 
 
 def _is_database(file: open_files.OpenFile) -> bool:

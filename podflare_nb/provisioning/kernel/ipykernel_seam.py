@@ -37,6 +37,8 @@ from .session import MAX_DISPLAY_BYTES, KernelSession
 from .streams import KernelStream
 from .transport import SHELL_INPROC, Publishing, Transport
 
+LOOKS_INTO_STATE = ("complete_request", "inspect_request")
+"""Requests other than executions that may run code of the user's, by looking at objects."""
 _Socket = socket.socket  # the user may put something else in its place
 SEAMS: dict[str, str] = {
     "ipykernel.kernelapp:IPKernelApp": """
@@ -49,7 +51,7 @@ SEAMS: dict[str, str] = {
     "ipykernel.kernelbase:Kernel": """
         _abort_queues _aborting _execute_sleep _main_asyncio_lock _control_lock _publish_status _publish_execute_input
         dispatch_control shell_main _supports_kernel_subshells pre_handler_hook post_handler_hook kernel_info _topic
-        shutdown_request""",
+        shutdown_request should_handle _send_abort_reply""",
     "ipykernel.iostream:IOPubThread": "send_multipart schedule background_socket start stop close closed",
     "ipykernel.iostream:OutStream": "write flush close fileno parent_header set_parent _parent_header_global",
     "ipykernel.zmqshell:ZMQInteractiveShell": """
@@ -98,6 +100,7 @@ class ForkedKernel(CellKernel):
     """The kernel with its connection: ``transport`` is there once the process serves."""
 
     transport: Transport
+    _refusing = False
 
     def connect(self, transport: Transport) -> None:
         """Serve on a transport; the event loop that is current will run."""
@@ -141,9 +144,16 @@ class ForkedKernel(CellKernel):
     def _abort_queues(self, subshell_id: str | None = None) -> None:  # noqa: ARG002  # ipykernel's signature
         self._aborting = True  # until the mark that do_execute left
 
-    def refuse_executions(self) -> None:
-        """Answer that they are aborted, from now on."""
-        self._aborting = True
+    def refuse_code(self) -> None:
+        """Run no more of the user's: requests that would are answered as aborted, comm messages are not handled."""
+        self._aborting = self._refusing = True
+
+    def should_handle(self, stream: Any, msg: dict[str, Any], idents: list[bytes]) -> bool:
+        """As ipykernel's; executions never get here while they are aborted."""
+        kind = msg["header"]["msg_type"]
+        if self._refusing and kind in LOOKS_INTO_STATE:
+            self._send_abort_reply(stream, msg, idents)
+        return not (self._refusing and kind in (*LOOKS_INTO_STATE, *COMM_MESSAGES))
 
     def _stop_aborting(self) -> None:
         self._aborting = False

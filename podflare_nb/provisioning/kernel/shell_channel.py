@@ -85,16 +85,15 @@ class ShellChannel:
                     self.pending.append(message)
 
     async def exhaust(self) -> bool:
-        """Handle what has come, one after the other, while ``between`` said to wait, until there is no more. Whether
-        something had."""
+        """Handle what has come by now, one after the other, while ``between`` said to wait; not what comes meanwhile,
+        which may never end. Whether something had."""
         self.receive()
-        some = bool(self.pending)
-        while self.pending:
+        come = len(self.pending)
+        for _ in range(come):
             message = self.pending.popleft()
             if message is not None:
                 await asyncio.wait([self._start(message)])
-            self.receive()
-        return some
+        return bool(come)
 
     def offer(self) -> None:
         """Ask ``between`` now, if no request is under way. In the main thread."""

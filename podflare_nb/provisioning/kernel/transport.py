@@ -132,7 +132,9 @@ class Transport:
         self._identities = {each.fd: (each.device, each.inode) for each in listed(ours)}
         self._listeners = listeners
         self.late_answers = LateAnswers(self.shell_socket, self.loop)
-        self._addresses = {local_address(fd) for fd in listeners.values()} - {None}
+        named = map(local_address, listeners.values())
+        self.addresses = frozenset(each for each in named if each is not None)
+        """Of its own listening sockets, and of each connection that was accepted there."""
 
     def _bind(self, kind: int, fd: int) -> zmq.Socket[bytes]:
         made = self.context.socket(kind, socket_class=WholeMessageSocket)
@@ -221,7 +223,7 @@ class Transport:
         """Whether it is part of this connection, or of a client's that was accepted."""
         if self._identities.get(descriptor.fd) == (descriptor.device, descriptor.inode):
             return True  # the number alone would not do: the user may have closed ours and got it for a file
-        return descriptor.is_socket and local_address(descriptor.fd) in self._addresses
+        return descriptor.is_socket and local_address(descriptor.fd) in self.addresses
 
     def abandon(self) -> None:
         """In a forked child of a live kernel, whose copies of the descriptors are closed: let go of the objects."""

@@ -83,19 +83,16 @@ async def test_an_order_does_not_wait_for_an_audience(orders, released):
     assert released == [True], "what stands still for an order does so until that is done"
 
 
-async def test_an_audience_that_is_complete_ends_no_standstill(orders, released, monkeypatch):
-    monkeypatch.setattr(module, "STANDSTILL_SECONDS", 60)
+async def test_an_audience_that_is_complete_does_not_end_what_was_taken_meanwhile(orders, released):
     audience = orders._transport.audience
     audience.expect_some()
     assert orders.claims.take() is True
-    orders.claims._waiting = order("settle")
-    assert orders.claims.take() is True
-    orders.settled(datagrams.Datagram({"hold": True}, []))
+    orders.claims._waiting = order("fork")
+    assert orders.claims.take() is True  # asked again for another reason
     audience.expect(0)
     await turns_of_the_loop()
     assert released == []
-    orders.claims.end_standstill()
-    await turns_of_the_loop()
+    orders.claims.done()
     assert released == [True]
 
 
@@ -108,6 +105,18 @@ async def test_to_settle_waits_for_what_was_asked_before_and_not_for_what_comes_
     pending.append(after)
     assert (orders.claims.take(), orders.claims.taken) == (False, None)
     pending.remove(before)
+    assert orders.claims.take() is True
+    assert orders.claims.taken.order.body["op"] == "settle"
+
+
+async def test_to_settle_waits_for_an_audience(orders, released):
+    audience = orders._transport.audience
+    audience.expect_some()
+    orders.claims._waiting = order("settle")
+    assert (orders.claims.take(), orders.claims.taken) == (True, None)
+    audience.give_up()
+    await turns_of_the_loop()
+    assert released == [True]
     assert orders.claims.take() is True
     assert orders.claims.taken.order.body["op"] == "settle"
 
