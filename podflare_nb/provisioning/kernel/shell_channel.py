@@ -107,7 +107,7 @@ class ShellChannel:
 
     def _next(self) -> None:
         self.offer()
-        while self._task is None and self.pending and not self._held:
+        while self._task is None and not self._overtaking and self.pending and not self._held:
             message = self.pending.popleft()
             if message is None:
                 self._marked()
@@ -130,7 +130,8 @@ class ShellChannel:
 
     def _overtook(self, _task: asyncio.Task[None]) -> None:
         self._overtaking -= 1
-        self.offer()
+        if self._task is None and not self._overtaking:
+            self.look()  # what came meanwhile waits: comms without end would keep ``between`` from being asked
 
     def _finished(self, _task: asyncio.Task[None]) -> None:
         self._task = None

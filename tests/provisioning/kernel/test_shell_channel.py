@@ -1,4 +1,5 @@
 """The requests of a shell channel, without a kernel."""
+# ruff: noqa: ASYNC110 - tasks tell nobody that they have begun, or are all done
 
 import asyncio
 from contextvars import copy_context
@@ -40,3 +41,60 @@ async def test_what_has_come_is_handled_and_not_what_comes_for_ever(sockets):
     finally:
         channel.finish()
     assert handled == [b"one", b"two"]
+
+
+async def test_comm_messages_without_end_do_not_keep_other_work_from_being_asked_for(sockets):
+    shell, client = sockets
+    handled, asked = [], asyncio.Event()
+
+    async def handle(message):
+        handled.append(message)
+        client.send(b"comm")
+        await asyncio.sleep(0.001)  # for others to overtake it
+
+    def between():
+        if len(handled) > 3:
+            asked.set()
+        return asked.is_set()
+
+    channel = ShellChannel(shell, Interrupts(), copy_context())
+    channel.between = between
+    channel.serve(handle, lambda _: True, lambda: None)
+    try:
+        for _ in range(3):
+            client.send(b"comm")
+        async with asyncio.timeout(SECONDS):
+            await asked.wait()
+    finally:
+        channel.finish()
+        while asyncio.all_tasks() > {asyncio.current_task()}:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_message_that_overtakes_is_handled_while_a_request_runs(sockets):
+    shell, client = sockets
+    handled, go_on = [], asyncio.Event()
+
+    async def handle(message):
+        handled.append(message[-1].bytes)
+        if message[-1].bytes == b"cell":
+            await go_on.wait()
+        if message[-1].bytes == b"comm":
+            go_on.set()
+        if message[-1].bytes == b"last":
+            done.set()
+
+    done = asyncio.Event()
+    channel = ShellChannel(shell, Interrupts(), copy_context())
+    channel.serve(handle, lambda message: message[-1].bytes == b"comm", lambda: None)
+    try:
+        async with asyncio.timeout(SECONDS):
+            client.send(b"cell")
+            while not handled:
+                await asyncio.sleep(0.001)
+            for each in (b"next", b"comm", b"last"):
+                client.send(each)
+            await done.wait()
+    finally:
+        channel.finish()
+    assert handled == [b"cell", b"comm", b"next", b"last"]
