@@ -108,9 +108,18 @@ def lift(fds: list[int]) -> None:
 
 
 def local_address(fd: int) -> str | bytes | None:
-    """The path of a unix socket."""
+    """The path of a unix socket; None of anything else."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as probe:
-            return probe.getsockname() or None if probe.family == socket.AF_UNIX else None
+        copy = os.dup(fd)
     except OSError:
         return None
+    try:
+        probe = socket.socket(fileno=copy)
+    except OSError:  # no socket, and so the copy is not the probe's to close
+        os.close(copy)
+        return None
+    with probe:
+        try:
+            return probe.getsockname() or None if probe.family == socket.AF_UNIX else None
+        except OSError:
+            return None
