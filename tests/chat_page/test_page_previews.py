@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from chat_page import ask, open_page, send
+from chat_page import open_page, send
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, Route, expect
 
 KERNEL_MS = 60_000
@@ -89,8 +89,10 @@ def framed(page: Page) -> FrameLocator:
 def serve(page: Page, service) -> None:
     """A turn starts the application. It has ended then: until that Enter would send nothing."""
     open_page(page, f"{service.url}?token={service.key}")
-    ask(page, START.format(app=APP))
+    send(page, START.format(app=APP))
     expect(chip(page)).to_be_visible(timeout=KERNEL_MS)
+    # Not the sentence that says so: the one about the port may take its place at once.
+    expect(page.locator(".busy")).to_have_count(0)
 
 
 @pytest.fixture
