@@ -46,7 +46,7 @@ class Inventory:
     directory: str
     noted: frozenset[int]
     addresses: frozenset[str | bytes]
-    own: list[int]
+    own: list[Descriptor]
     ends: list[tuple[int, str]]
     files: list[open_files.OpenFile]
     mappings: list[shared_mappings.SharedMapping]
@@ -62,7 +62,9 @@ class Inventory:
     def part(self) -> None:
         """In a new child. What was the parent's own is gone afterwards; a child's child only copies anew."""
         if not self.parted:
-            for fd in (*self.own, *self._accepted_since()):
+            # A client's that has closed since may have left its number to a descriptor that this child needs.
+            still = [each.fd for each in self.own if listed([each.fd]) == [each]]
+            for fd in (*still, *self._accepted_since()):
                 with contextlib.suppress(OSError):  # closed by its owner's end
                     _close(fd)
             _put_dead_ends(self.ends, self.held.null)
@@ -100,15 +102,15 @@ class Inventory:
 def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> Inventory:
     """Write down what this kernel holds. ``spare``: descriptors that the fork itself looks after."""
     spare = set(spare)
-    own: list[int] = []
+    own: list[Descriptor] = []
     theirs: list[Descriptor] = []
     noted = listed(numbers())
     for each in noted:
         if each.fd < STANDARD or each.fd in spare:
             continue
         if transport.owns(each):
-            own.append(each.fd)
-        else:
+            own.append(each)
+        elif listed([each.fd]) == [each]:  # else libzmq's own thread has closed it since: a client that has gone
             theirs.append(each)
     ends = [(each.fd, what) for each in theirs if (what := _what_end(each))]
     files = open_files.note(theirs)
