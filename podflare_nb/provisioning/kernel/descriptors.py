@@ -1,17 +1,24 @@
-"""Says what the descriptors of this process are. Stands on /proc/self/fd; ``transport`` and ``inventory`` ask."""
+"""Says what the descriptors of this process are. Stands on /proc/self/fd; ``transport`` and ``inventory`` ask.
+
+Other threads, libzmq's among them, open and close some meanwhile: what was listed may be gone, or something else.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 STANDARD = 3
 """So many numbers are the standard streams'."""
 LISTING = "/proc/self/fd"
+GONE = frozenset({errno.EBADF, errno.ENOENT})
+"""What Linux says of a number that stands for nothing, and of its name in ``LISTING``."""
 TERMINAL_MAJORS = frozenset({4, 5, *range(136, 144)})
 """Consoles, /dev/tty and /dev/ptmx, pseudo terminals (Linux' devices.txt)."""
 
@@ -37,6 +44,11 @@ class Descriptor:
         return stat.S_ISFIFO(self.mode)
 
     @property
+    def reads(self) -> bool:
+        """Whether it only reads, as one end of a pipe does. Raises OSError if it is gone."""
+        return fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+
+    @property
     def is_terminal(self) -> bool:
         """A terminal, or the other side of one."""
         return stat.S_ISCHR(self.mode) and os.major(self.special) in TERMINAL_MAJORS
@@ -45,6 +57,20 @@ class Descriptor:
     def link(self) -> str:
         """Its path, or what Linux calls it."""
         return os.readlink(f"{LISTING}/{self.fd}")  # noqa: PTH115  # a Path would cost more than the call
+
+    @property
+    def stands(self) -> bool:
+        """Whether its number stands for it still."""
+        return listed([self.fd]) == [self]
+
+    @contextlib.contextmanager
+    def unless_gone(self) -> Iterator[None]:
+        """A look at it: one that fails because it is gone by now sees nothing, and is no error."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in GONE and self.stands:  # it may be there again: the same file under the same number
+                raise
 
 
 def numbers(held: Held | None = None) -> list[int]:
@@ -65,7 +91,7 @@ def listed(among: Iterable[int]) -> list[Descriptor]:
         try:
             status = os.fstat(fd)
         except OSError:
-            continue  # the listing's own, or closed since by another thread
+            continue  # the listing's own, or gone
         found.append(Descriptor(fd, status.st_mode, status.st_dev, status.st_ino, status.st_rdev))
     return found
 

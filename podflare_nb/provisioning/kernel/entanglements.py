@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import socket
 import threading
@@ -111,13 +110,14 @@ def connections(descriptors: Iterable[Descriptor]) -> list[Entanglement]:
     """Sockets, pipes and terminals among descriptors that are the user's."""
     sockets, terminals = [], []
     for each in descriptors:
-        if each.is_socket:
-            sockets.append(f"{_socket_name(each.fd)} (descriptor {each.fd})")
-        elif each.is_pipe:
-            end = "reading" if fcntl.fcntl(each.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY else "writing"
-            sockets.append(f"{end} end of a pipe (descriptor {each.fd})")
-        elif each.is_terminal:
-            terminals.append(f"{each.link} (descriptor {each.fd})")
+        with each.unless_gone():
+            if each.is_socket:
+                sockets.append(f"{_socket_name(each.fd)} (descriptor {each.fd})")
+            elif each.is_pipe:
+                end = "reading" if each.reads else "writing"
+                sockets.append(f"{end} end of a pipe (descriptor {each.fd})")
+            elif each.is_terminal:
+                terminals.append(f"{each.link} (descriptor {each.fd})")
     return [
         *found("sockets", "Connections stay the parent's: {}.", sockets),
         *found("terminals", "Terminals stay the parent's: {}.", terminals),

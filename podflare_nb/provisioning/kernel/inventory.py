@@ -10,7 +10,6 @@ since a sleeper may outlive the mounts of its root. Stands on ``descriptors``, `
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import socket
@@ -44,10 +43,10 @@ class Inventory:
 
     held: Held
     directory: str
-    noted: frozenset[int]
+    noted: frozenset[Descriptor]
     addresses: frozenset[str | bytes]
     own: list[Descriptor]
-    ends: list[tuple[int, str]]
+    ends: list[tuple[Descriptor, str]]
     files: list[open_files.OpenFile]
     mappings: list[shared_mappings.SharedMapping]
     return_codes: dict[int, int]
@@ -59,15 +58,19 @@ class Inventory:
         """Whether a child has to copy something before its parent goes on."""
         return any(each.path is None for each in self.files) or any(each.path is None for each in self.mappings)
 
-    def part(self) -> None:
-        """In a new child. What was the parent's own is gone afterwards; a child's child only copies anew."""
+    def part(self, made: Iterable[int]) -> None:
+        """In a new child. What was the parent's own is gone afterwards; a child's child only copies anew.
+
+        ``made``: the fork's own descriptors, opened after all was written down. What was closed since may have left
+        its number to one of them: only what is the same still is touched.
+        """
         if not self.parted:
-            # A client's that has closed since may have left its number to a descriptor that this child needs.
-            still = [each.fd for each in self.own if listed([each.fd]) == [each]]
-            for fd in (*still, *self._accepted_since()):
-                with contextlib.suppress(OSError):  # closed by its owner's end
-                    _close(fd)
-            _put_dead_ends(self.ends, self.held.null)
+            clients, ends = self._come_since(frozenset(made))
+            for each in (*self.own, *clients):
+                if each.stands:
+                    _close(each.fd)
+            _put_dead_ends([*self.ends, *ends], self.held.null)
+            self.files = [each for each in self.files if open_files.behind(each.fd) == each.identity]
             open_files.let_go(self.files, self.held.null)
             self.parted = True
         copies = open_files.copy_unnamed(self.files, self.held)
@@ -77,10 +80,13 @@ class Inventory:
             for fd in copies.values():
                 _close(fd)
 
-    def _accepted_since(self) -> list[int]:
-        """The parent's clients who came when all was written down: libzmq's own thread went on until the fork. A copy
-        that stayed open would keep them from hearing of the parent's end."""
-        return [fd for fd in numbers(self.held) if fd not in self.noted and local_address(fd) in self.addresses]
+    def _come_since(self, made: frozenset[int]) -> tuple[list[Descriptor], list[tuple[Descriptor, str]]]:
+        """The parent's clients, whom libzmq's own thread went on to accept until the fork; and ends of connections that
+        the user's threads have made. Copies that stayed open would keep the other side from hearing of the end."""
+        since = [each for each in listed(numbers(self.held)) if each not in self.noted and each.fd not in made]
+        clients = [each for each in since if each.is_socket and local_address(each.fd) in self.addresses]
+        ends = [(each, end) for each in since if each not in clients and (end := _end_of_connection(each))]
+        return clients, ends
 
     def enter(self, root: int | None) -> list[Entanglement]:
         """Move into a root (a descriptor, which is closed) and have everything again by its path."""
@@ -99,9 +105,9 @@ class Inventory:
         return troubles
 
 
-def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> Inventory:
-    """Write down what this kernel holds. ``spare``: descriptors that the fork itself looks after."""
-    spare = set(spare)
+def take(transport: Transport, interrupts: Interrupts, held: Held, spare: Iterable[int]) -> Inventory:
+    """Write down what this kernel holds. ``spare``: more descriptors that the fork itself looks after."""
+    spare = {held.null, held.proc, *spare}
     own: list[Descriptor] = []
     theirs: list[Descriptor] = []
     noted = listed(numbers())
@@ -110,9 +116,9 @@ def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> 
             continue
         if transport.owns(each):
             own.append(each)
-        elif listed([each.fd]) == [each]:  # else libzmq's own thread has closed it since: a client that has gone
+        elif each.stands:  # else it may have been a client's, who has gone
             theirs.append(each)
-    ends = [(each.fd, what) for each in theirs if (what := _what_end(each))]
+    ends = [(each, what) for each in theirs if (what := _what_end(each))]
     files = open_files.note(theirs)
     mappings, left = shared_mappings.note()
     children = entanglements.children()
@@ -127,9 +133,9 @@ def take(transport: Transport, interrupts: Interrupts, spare: Iterable[int]) -> 
         *found("files", READ_ONLY, [_named(each) for each in files if _is_database(each)]),
     ]
     return Inventory(
-        held=Held.open(),
+        held=held,
         directory=_directory(),
-        noted=frozenset(each.fd for each in noted),
+        noted=frozenset(noted),
         addresses=transport.addresses,
         own=own,
         ends=ends,
@@ -169,13 +175,8 @@ def _directory() -> str:
 
 
 def _what_end(descriptor: Descriptor) -> str | None:
-    if descriptor.is_socket:
-        return "socket"
-    if descriptor.is_terminal:
-        return "terminal"
-    if descriptor.is_pipe:
-        reads = fcntl.fcntl(descriptor.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
-        return "reading" if reads else "writing"
+    if (end := _end_of_connection(descriptor)) is not None:
+        return end
     with contextlib.suppress(OSError):
         link = descriptor.link
         if link.startswith("anon_inode:[eventpoll]"):
@@ -185,14 +186,25 @@ def _what_end(descriptor: Descriptor) -> str | None:
     return None
 
 
-def _put_dead_ends(ends: list[tuple[int, str]], null: int) -> None:
+def _end_of_connection(descriptor: Descriptor) -> str | None:
+    if descriptor.is_socket:
+        return "socket"
+    if descriptor.is_terminal:
+        return "terminal"
+    if descriptor.is_pipe:
+        with descriptor.unless_gone():
+            return "reading" if descriptor.reads else "writing"
+    return None
+
+
+def _put_dead_ends(ends: list[tuple[Descriptor, str]], null: int) -> None:
     """In each place something of the same kind that belongs to nobody: reading finds the end, writing fails."""
-    for fd, what in ends:
-        if open_files.behind(fd) is None:  # closed with its owner, which did not come along
+    for each, what in ends:
+        if not each.stands:  # closed with its owner, which did not come along
             continue
         fresh = _dead_end(what, null)
         try:
-            os.dup2(fresh, fd, inheritable=os.get_inheritable(fd))
+            os.dup2(fresh, each.fd, inheritable=os.get_inheritable(each.fd))
         finally:
             _close(fresh)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import datagrams
 from . import fork_hooks
-from .descriptors import lift
+from .descriptors import Held, lift
 from .entanglements import Entanglement
 from .inventory import Inventory, take
 from .ipykernel_seam import TemplateApp
@@ -74,13 +74,13 @@ class LiveFork:
 
     def _pause(self) -> Sleeper | None:
         spare = [self.orders.ctl.fileno(), *self.order.fds]
-        inventory = take(self.transport, self.app.kernel.interrupts, spare)
+        held = Held.open()
         child = None
         try:
-            child = self._fork(inventory)
+            child = self._fork(take(self.transport, self.app.kernel.interrupts, held, spare))
         finally:
             if child is None:
-                inventory.held.close()
+                held.close()
         return child
 
     def _fork(self, inventory: Inventory) -> Sleeper | None:

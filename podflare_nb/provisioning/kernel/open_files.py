@@ -58,9 +58,10 @@ def note(descriptors: Iterable[Descriptor]) -> list[OpenFile]:
     for each in descriptors:
         if not (stat.S_ISREG(each.mode) or stat.S_ISDIR(each.mode)) or each.device in system:
             continue
-        link = each.link
-        if link.startswith("/"):  # not a namespace's or a process's descriptor
-            found.append(_noted(each, link, found))
+        with each.unless_gone():
+            link = each.link
+            if link.startswith("/"):  # not a namespace's or a process's descriptor
+                found.append(_noted(each, link, found))
     return found
 
 

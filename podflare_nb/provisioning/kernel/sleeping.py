@@ -90,7 +90,7 @@ def be_born(child: Sleeper, foreign: Sequence[int], birth: Birth, let_go: Callab
         signal.set_wakeup_fd(-1)
         for fd in foreign:
             _close(fd)
-        child.inventory.part()
+        child.inventory.part(birth.fds)
         for fd in range(STANDARD):  # the parent's pipes, or whatever the user made of them
             os.dup2(child.inventory.held.null, fd)
         fork_hooks.call_libraries_in_child()
@@ -113,6 +113,11 @@ class Birth:
         ends = [*os.pipe2(os.O_CLOEXEC)]
         lift(ends)
         self._reading, self._writing = ends
+
+    @property
+    def fds(self) -> tuple[int, int]:
+        """Its ends; -1 of one that is closed."""
+        return self._reading, self._writing
 
     def told(self) -> None:
         """In a child: the parent need not wait for it any more."""
