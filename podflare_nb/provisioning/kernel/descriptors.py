@@ -13,6 +13,7 @@ import socket
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 STANDARD = 3
 """So many numbers are the standard streams'."""
@@ -23,9 +24,8 @@ TERMINAL_MAJORS = frozenset({4, 5, *range(136, 144)})
 """Consoles, /dev/tty and /dev/ptmx, pseudo terminals (Linux' devices.txt)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """A number, and what it stands for: its file's mode, device, inode."""
+class Descriptor(NamedTuple):
+    """A number, and what it stands for: its file's mode, device, inode. A fork makes two hundred: hence a tuple."""
 
     fd: int
     mode: int

@@ -17,6 +17,8 @@ from subprocess import CalledProcessError
 from types import FrameType, TracebackType
 from typing import Any
 
+from . import signal_mask
+
 AGAIN_SECONDS = 0.1
 CHAINED = 100
 """Of exceptions that were raised while others were handled, so many are looked at."""
@@ -72,7 +74,7 @@ class Interrupts:
         main = threading.get_ident()
 
         def watch() -> None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # it must wake the main thread
+            signal_mask.block(signal_mask.ALL)  # it must wake the main thread
             wait = seconds
             while not left.wait(wait):
                 signal.pthread_kill(main, signal.SIGINT)

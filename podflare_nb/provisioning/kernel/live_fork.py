@@ -13,14 +13,13 @@ import _imp
 import mmap
 import os
 import select
-import signal
 import socket
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from .. import datagrams
-from . import fork_hooks
+from . import fork_hooks, signal_mask
 from .descriptors import Held, lift
 from .entanglements import Entanglement
 from .inventory import Inventory, take
@@ -118,7 +117,7 @@ class LiveFork:
             try:
                 troubles.extend(_call_hooks("after_in_parent", self.app))
             finally:
-                set_blocked(signal.valid_signals())
+                set_blocked(signal_mask.ALL)
 
         children = bear(self.order.fds, become, meanwhile)
         if children.own is None:

@@ -80,6 +80,7 @@ class _Between:
         around = (_LIBC.fork, api.PyOS_BeforeFork, api.PyOS_AfterFork_Parent, api.PyOS_AfterFork_Child)
         self._functions = (ctypes.c_void_p * len(around))(*map(_address, around))
         self._child = ctypes.c_int()
+        self._cpu = _told_cpu()
         # With Python's lock held throughout: between fork and PyOS_AfterFork_Child no byte code may be run.
         kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
         self._call = kind(start)
@@ -88,7 +89,8 @@ class _Between:
         self._child.value = -1
         between = self._call(ctypes.addressof(self._functions), self._top, ctypes.addressof(self._child))
         if between == 0:
-            _forget_cpu()
+            if self._cpu is not None:
+                self._cpu.value = -1
             return 0
         if between > 0:
             with contextlib.suppress(ChildProcessError):  # a thread of the user's waits for just everything
@@ -98,17 +100,20 @@ class _Between:
         return self._child.value
 
 
-def _forget_cpu() -> None:
-    """rseq(2), by which Linux tells the C library its processor, is not inherited through shared memory:
-    sched_getcpu(3) would go on to read what it was, and asks Linux instead if nothing is there."""
+def _told_cpu() -> ctypes.c_int | None:
+    """Where rseq(2), by which Linux tells the C library its processor, has it told this thread: the one that forks.
+
+    It is not inherited through shared memory: sched_getcpu(3) would go on to read what it was, and asks Linux instead
+    if nothing is there."""
     try:
         offset = ctypes.c_ssize_t.in_dll(_LIBC, "__rseq_offset").value
         size = ctypes.c_uint.in_dll(_LIBC, "__rseq_size").value
     except ValueError:
-        return  # a C library without it
-    if size:
-        _LIBC.pthread_self.restype = ctypes.c_void_p
-        ctypes.c_int.from_address(_LIBC.pthread_self() + offset + 4).value = -1
+        return None  # a C library without it
+    if not size:
+        return None
+    _LIBC.pthread_self.restype = ctypes.c_void_p
+    return ctypes.c_int.from_address(_LIBC.pthread_self() + offset + 4)
 
 
 def _fork_twice() -> int:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from .raw_access import MISSING, instance_dict, module_entry, module_name, mro, type_name
+from .raw_access import MISSING, instance_dict, module_dict, module_name, mro, type_name
 
 LOOKED_AT = 5_000
 """So many objects are looked at for generators."""
@@ -118,7 +118,10 @@ _LIBRARIES: dict[str, Callable[[], object]] = {
 
 
 def _loaded(module: str, name: str) -> Any:
-    return module_entry(sys.modules.get(module), name)
+    """What a library's module has under a name. Looked up, where the user could have put a name in that runs code of
+    theirs: to go through all names would write to the pages that they and their values lie in (reference counts)."""
+    loaded = sys.modules.get(module)
+    return module_dict(loaded).get(name, MISSING) if type(loaded) is types.ModuleType else MISSING
 
 
 Kinds = list[tuple[type, Callable[[Any], object]]]

@@ -10,7 +10,6 @@ import _thread
 import asyncio
 import contextvars
 import errno
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from typing import Any
 
 import zmq
 from tornado.ioloop import IOLoop
+
+from . import signal_mask
 
 THREAD_NAME = "Control"
 AGAIN_SECONDS = 0.01
@@ -107,7 +108,7 @@ class Service(threading.Thread):
 
     def run(self) -> None:
         """Run until the process ends, or the loop is stopped."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # they are the main thread's
+        signal_mask.block(signal_mask.ALL)  # they are the main thread's
         if self._predecessor is not None:
             self._predecessor.join()
             self._predecessor = None

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from .. import datagrams
-from . import child_signal, fork_hooks
+from . import child_signal, fork_hooks, signal_mask
 from .descriptors import STANDARD, lift
 from .inventory import Inventory
 
@@ -63,7 +63,7 @@ class Habits:
 def set_blocked(signals: Iterable[int]) -> None:
     """Block exactly these. What a handler of the user's raises, of a signal that has waited, is shown and no more."""
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        signal_mask.block(signals)
     except BaseException:  # noqa: BLE001  # the mask stands; this came afterwards
         with contextlib.suppress(BaseException):  # there may be no stderr
             traceback.print_exc()
@@ -71,8 +71,8 @@ def set_blocked(signals: Iterable[int]) -> None:
 
 def calm_down() -> Habits:
     """Block every signal, make ended children nobody's news, collect no garbage."""
-    blocked = frozenset(int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-    set_blocked(signal.valid_signals())
+    blocked = signal_mask.blocked()
+    set_blocked(signal_mask.ALL)
     collects = _collects()
     _collect_not()
     return Habits(child_signal.silence(), blocked, collects)
