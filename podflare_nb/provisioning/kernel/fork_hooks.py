@@ -75,8 +75,8 @@ def call(kind: str, interrupts: Interrupts, *, users_only: bool = False) -> list
                         hook()
                 except BaseException as error:  # noqa: BLE001  # the user's: the fork goes on, as the interpreter's would
                     failures.append(_failure(kind, hook, error))
-    except RuntimeError:  # no thread could be started to keep the deadline: then there is hardly a fork either
-        failures.append(f"Functions registered with os.register_at_fork ({kind}) were left out: no room for a thread.")
+    except OSError as error:  # nothing would keep the deadline
+        failures.append(f"Functions registered with os.register_at_fork ({kind}) were left out: {error.strerror}.")
     return failures
 
 

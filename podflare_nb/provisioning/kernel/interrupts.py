@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import CalledProcessError
 from types import FrameType, TracebackType
 from typing import Any
 
-from . import signal_mask
+from .deadline import deadline
 
 AGAIN_SECONDS = 0.1
 CHAINED = 100
@@ -69,25 +68,12 @@ class Interrupts:
 
     @contextmanager
     def after(self, seconds: float) -> Iterator[None]:
-        """After so many seconds SIGINT comes by itself, again and again until the block is left. In the main thread."""
-        left = threading.Event()
-        main = threading.get_ident()
+        """After so many seconds SIGINT comes by itself, again and again until the block is left. In the main thread.
 
-        def watch() -> None:
-            signal_mask.block(signal_mask.ALL)  # it must wake the main thread
-            wait = seconds
-            while not left.wait(wait):
-                signal.pthread_kill(main, signal.SIGINT)
-                wait = AGAIN_SECONDS
-
+        Raises OSError as ``deadline`` does."""
         self.install()
-        watcher = threading.Thread(target=watch, name="Deadline", daemon=True)
-        watcher.start()
-        try:
+        with deadline(seconds, AGAIN_SECONDS):
             yield
-        finally:
-            left.set()
-            watcher.join()
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         """SIGINT has come."""

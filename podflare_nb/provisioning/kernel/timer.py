@@ -10,17 +10,25 @@ import contextlib
 import ctypes
 import os
 import time
+from typing import Self
 
 _TFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
-class _Itimerspec(ctypes.Structure):
+class Itimerspec(ctypes.Structure):
+    """When a timer fires, and how often from then on (timer_settime(2))."""
+
     _fields_ = (
         ("interval_seconds", ctypes.c_long),
         ("interval_nanoseconds", ctypes.c_long),
         ("seconds", ctypes.c_long),
         ("nanoseconds", ctypes.c_long),
     )
+
+    @classmethod
+    def after(cls, seconds: float, again: float = 0.0) -> Self:
+        """After so many seconds, and each time that ``again`` has passed then; 0: once."""
+        return cls(int(again), int(again % 1 * 1e9), int(seconds), int(seconds % 1 * 1e9))
 
 
 _LIBC = ctypes.PyDLL(None, use_errno=True)
@@ -35,7 +43,7 @@ class Timer:
         self.fd: int = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, _TFD_FLAGS)
         if self.fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
-        self._spec = _Itimerspec(0, 0, int(seconds), int(seconds % 1 * 1e9))
+        self._spec = Itimerspec.after(seconds)
         self._address = ctypes.addressof(self._spec)
 
     def arm(self) -> None:
