@@ -90,19 +90,30 @@ class Inventory:
 
     def enter(self, root: int | None) -> list[Entanglement]:
         """Move into a root (a descriptor, which is closed) and have everything again by its path."""
-        troubles = []
+        if self.parted:
+            troubles = self._move(root) if root is not None else []
+            troubles += [Entanglement("files", each) for each in open_files.reopen(self.files, self.held.null)]
+        elif root is not None:
+            left = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                troubles = self._move(root)
+                files = open_files.left_behind(left)
+                sentences = open_files.follow(files)
+                if entanglements.threads():  # one may have been opening a file just then
+                    sentences += open_files.follow(open_files.left_behind(left))
+            finally:
+                _close(left)
+            troubles += [Entanglement("files", each) for each in dict.fromkeys(sentences)]
+            troubles += found("files", "Locks of these files could not be taken again: {}.", open_files.lock(files))
+        else:
+            return []
         if root is not None:
-            lost = _change_root(root, self.directory)
-            troubles += found("files", "The working directory {} is not there any more.", lost)
-        placeholder = self.held.null if self.parted else None
-        if root is not None or self.parted:
-            troubles += [Entanglement("files", each) for each in open_files.reopen(self.files, placeholder)]
-        if root is not None:
-            if not self.parted:
-                lost = open_files.lock(self.files)
-                troubles += found("files", "Locks of these files could not be taken again: {}.", lost)
             troubles += [Entanglement("mappings", each) for each in shared_mappings.remap(self.mappings)]
         return troubles
+
+    def _move(self, root: int) -> list[Entanglement]:
+        lost = _change_root(root, self.directory)
+        return found("files", "The working directory {} is not there any more.", lost)
 
 
 def take(transport: Transport, interrupts: Interrupts, held: Held, spare: Iterable[int]) -> Inventory:

@@ -10,13 +10,16 @@ still. Above: ``inventory``; below: ``file_locks``, Linux.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
+import itertools
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from .descriptors import Descriptor, Held
+from .descriptors import LISTING, STANDARD, Descriptor, Held, listed, numbers
 from .file_locks import FileLock, held, take_again
 
 DELETED = " (deleted)"
@@ -24,7 +27,23 @@ COPY_BYTES = 1 << 30
 """Larger files without a name are not copied."""
 CHUNK_BYTES = 1 << 20
 _NOT_AGAIN = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOCTTY | os.O_NOFOLLOW
+OTHER = "something else is in its place"
 _close, _open, _dup2, _pread, _pwrite = os.close, os.open, os.dup2, os.pread, os.pwrite
+
+
+def _locked(name: str, result: type, *arguments: type) -> Callable[..., int]:
+    """A function of the C library, called with Python's lock held."""
+    function = getattr(_LIBC, name)
+    function.restype, function.argtypes = result, arguments
+    return cast("Callable[..., int]", function)
+
+
+_LIBC = ctypes.PyDLL(None)
+_locked_open = _locked("open", ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
+_locked_lseek = _locked("lseek", ctypes.c_int64, ctypes.c_int, ctypes.c_int64, ctypes.c_int)
+_locked_dup3 = _locked("dup3", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+_locked_fcntl = _locked("fcntl", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+_locked_close = _locked("close", ctypes.c_int, ctypes.c_int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +75,38 @@ def note(descriptors: Iterable[Descriptor]) -> list[OpenFile]:
     system = _system_devices()
     found: list[OpenFile] = []
     for each in descriptors:
-        if not (stat.S_ISREG(each.mode) or stat.S_ISDIR(each.mode)) or each.device in system:
+        if not _is_file(each) or each.device in system:
             continue
         with each.unless_gone():
             link = each.link
             if link.startswith("/"):  # not a namespace's or a process's descriptor
-                found.append(_noted(each, link, found))
+                path = link if _leads_to(link, (each.device, each.inode)) else None
+                found.append(_noted(each, path, found))
     return found
+
+
+def left_behind(root: int) -> list[OpenFile]:
+    """What this process has open, by a path, in a root (a descriptor) that it has left: as it is now.
+
+    Since it was written down the user's threads have gone on: read, written, closed, and opened more.
+    """
+    prefix = os.readlink(f"{LISTING}/{root}").rstrip("/")  # noqa: PTH115  # a Path would cost more than the call
+    system = _system_devices()
+    found: list[OpenFile] = []
+    for each in listed(numbers()):
+        if each.fd < STANDARD or each.fd == root or not _is_file(each) or each.device in system:
+            continue
+        with each.unless_gone():
+            link = each.link
+            path = link.removeprefix(prefix)
+            unlinked = link.endswith(DELETED) and not os.access(path, os.F_OK)
+            if link.startswith(f"{prefix}/") and not unlinked:
+                found.append(_noted(each, path, found))
+    return found
+
+
+def _is_file(descriptor: Descriptor) -> bool:
+    return stat.S_ISREG(descriptor.mode) or stat.S_ISDIR(descriptor.mode)
 
 
 def _system_devices() -> set[int]:
@@ -73,11 +117,10 @@ def _system_devices() -> set[int]:
     return devices - {os.stat("/").st_dev}  # noqa: PTH116  # without mounts: a plain directory in a plain root
 
 
-def _noted(descriptor: Descriptor, link: str, before: Sequence[OpenFile]) -> OpenFile:
+def _noted(descriptor: Descriptor, path: str | None, before: Sequence[OpenFile]) -> OpenFile:
     fd, identity = descriptor.fd, (descriptor.device, descriptor.inode)
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     offset = 0 if flags & os.O_PATH else os.lseek(fd, 0, os.SEEK_CUR)
-    path = link if _leads_to(link, identity) else None
     like = None
     for other in before:
         if other.identity == identity and other.flags == flags and other.offset == offset and _moves_with(fd, other):
@@ -110,23 +153,32 @@ def _moves_with(fd: int, other: OpenFile) -> bool:
     return moved
 
 
-def reopen(files: Iterable[OpenFile], placeholder: int | None) -> list[str]:
-    """Open all that have a path again, in this process's root; a sentence for each that could not be.
+def reopen(files: Iterable[OpenFile], null: int) -> list[str]:
+    """In a child: open all that have a path again, in its root; a sentence for each that could not be.
 
-    ``placeholder``: what ``let_go`` has put in their places, if it has. A number that leads to something else by now
-    was given up by its owner since it was written down, and may be somebody else's.
+    ``null``: what ``let_go`` has put in their places. A number that leads to something else by now was given up by its
+    owner since it was written down, and may be somebody else's.
     """
     sentences: list[str] = []
     again: set[int] = set()
-    stands_for = None if placeholder is None else behind(placeholder)
+    stands_for = behind(null)
     for each in files:
-        if each.path is None or behind(each.fd) != (stands_for or each.identity):
+        if each.path is None or behind(each.fd) != stands_for:
             continue
-        if (sentence := _reopen(each, again)) is None:
-            again.add(each.fd)
-        else:
+        if each.like is not None and each.like in again:
+            _put(each.like, each.fd, close=False)
+        elif (sentence := _reopen(each)) is not None:
             sentences.append(sentence)
+            continue
+        again.add(each.fd)
     return sentences
+
+
+def follow(files: Sequence[OpenFile]) -> list[str]:
+    """In the parent: have all that was ``left_behind`` in its new root; a sentence for each that could not be."""
+    copies = {each.fd: [other.fd for other in files if other.like == each.fd] for each in files}
+    sentences = [_follow(each, copies[each.fd]) for each in files if each.like is None]
+    return [each for each in sentences if each is not None]
 
 
 def behind(fd: int) -> tuple[int, int] | None:
@@ -138,23 +190,60 @@ def behind(fd: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _reopen(file: OpenFile, again: set[int]) -> str | None:
-    if file.like is not None and file.like in again:
-        _put(file.like, file.fd, close=False)
-        return None
+def _reopen(file: OpenFile) -> str | None:
     try:
         fresh = _open(file.path or "", file.flags_again | os.O_NONBLOCK)  # it may be something else by now: a FIFO
     except OSError as error:
         return _lost(file, error.strerror)
     if stat.S_IFMT(os.fstat(fresh).st_mode) != file.kind:
         _close(fresh)
-        return _lost(file, "something else is in its place")
+        return _lost(file, OTHER)
     if not file.flags & os.O_PATH:
         fcntl.fcntl(fresh, fcntl.F_SETFL, file.flags)
         with contextlib.suppress(OSError):  # a directory's place may be gone
             os.lseek(fresh, file.offset, os.SEEK_SET)
     _put(fresh, file.fd)
     return None
+
+
+def _follow(file: OpenFile, copies: Sequence[int]) -> str | None:
+    """Also for its ``copies`` by dup(2). Nothing if its owner has given it up just now."""
+    path = file.path or ""
+    try:
+        if stat.S_IFMT(os.stat(path).st_mode) != file.kind:  # noqa: PTH116  # a Path would cost more than the call
+            return _lost(file, OTHER)
+        fds = [file.fd, *(fd for fd in copies if behind(fd) == file.identity)]
+        places = [(fd, 0 if os.get_inheritable(fd) else os.O_CLOEXEC) for fd in fds]
+    except OSError as error:
+        return _lost(file, error.strerror) if behind(file.fd) == file.identity else None
+    fresh = _take_place(file, os.fsencode(path), places)
+    if fresh is not None and fresh < 0:
+        return _reopen(file)  # which tells why
+    return None
+
+
+def _take_place(file: OpenFile, path: bytes, places: Sequence[tuple[int, int]]) -> int | None:
+    """Open it anew in these places (number, flags of dup3(2)). What open(2) said; None if it is not there any more.
+
+    What a thread of the user's wrote between two steps would be lost, or written to somebody else's file. So from the
+    look at it on, over its opening, which copies it in the new root if it is to be written to, until it is in place,
+    Python's lock is held: who has just got it has it for some milliseconds (sys.getswitchinterval), and each of the
+    maps is a loop in C, over functions that keep it.
+    """
+    if behind(file.fd) != file.identity or _locked_fcntl(file.fd, fcntl.F_GETFL, 0) != file.flags:
+        return None
+    opening = map(_locked_open, [path], [file.flags_again | os.O_NONBLOCK])
+    opened, sought, ended, *put = itertools.tee(opening, 3 + len(places))
+    offsets = map(_locked_lseek, [file.fd], [0], [os.SEEK_CUR])
+    steps = [
+        opened,
+        map(_locked_lseek, sought, offsets, [os.SEEK_SET]),
+        *(map(_locked_dup3, fresh, [fd], [flags]) for fresh, (fd, flags) in zip(put, places, strict=True)),
+        map(_locked_fcntl, [file.fd], [fcntl.F_SETFL], [file.flags]),
+        map(_locked_close, ended),
+    ]
+    ((fresh, *_),) = zip(*steps, strict=True)
+    return int(fresh)
 
 
 def _lost(file: OpenFile, why: str | None) -> str:

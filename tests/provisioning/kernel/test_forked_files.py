@@ -290,3 +290,43 @@ def test_connections_to_databases_that_can_only_read_in_a_child_are_named(kernel
         )
     finally:
         woken.close()
+
+
+MEANWHILE = """
+import os
+home = os.environ['HOME']
+with open(home + '/text', 'w') as f: f.write('one\\ntwo\\nthree\\n')
+writing = open(home + '/log', 'w'); writing.write('before\\n'); writing.flush()
+copy = os.dup(writing.fileno())
+given_up = open(home + '/text'); number = given_up.fileno()
+gone = open(home + '/gone', 'w')
+def go_on():
+    global given_up, instead, late
+    writing.write('meanwhile\\n'); writing.flush()
+    given_up.close(); instead = open(home + '/text', 'r+')
+    late = open(home + '/late', 'a')
+    os.unlink(home + '/gone')
+os.register_at_fork(after_in_parent=go_on)
+with open(home + '/late', 'w'): pass
+"""
+"""What threads do while the kernel forks, done by a function that is called at that time."""
+
+
+def test_what_is_done_with_files_while_the_kernel_forks_goes_on_in_the_parents_new_root(kernel, client, roots):
+    client.run(MEANWHILE)
+    root = roots(0)
+    home = root / kernel.home.relative_to("/")
+    (home / "log").write_text("before\nmeanwhile\n")  # as in the real new root, which stands on the old one
+    (home / "gone").unlink()
+    told = kernel.fork(root=root)
+    for child in told.children:
+        child.close()
+    assert told.continued["warnings"] == []
+    assert client.value("instead.fileno() == number, os.lseek(copy, 0, os.SEEK_CUR)") == "(True, 17)"
+    write = "for each in (writing, late, instead): each.write('after'); each.flush()"
+    assert client.run(write).reply["status"] == "ok"
+    client.run("os.write(copy, b'!')")
+    assert (home / "log").read_text() == "before\nmeanwhile\nafter!"
+    assert (home / "late").read_text() == "after"
+    assert (home / "text").read_text() == "afterwo\nthree\n"
+    assert (kernel.home / "late").read_text() == ""
