@@ -239,8 +239,9 @@ class _LiveFork:
             told.close_fds()
             warnings = told.body.get("warnings")
             self._told += warnings if isinstance(warnings, list) else []
-        if move is not None:
-            branch.jail.files.clear_away(before)
+        finally:
+            if move is not None:
+                branch.jail.files.clear_away(before)
 
     async def _gather(self) -> None:
         """Wait for every child. Those that failed are given up; if all have, so is the fork."""
