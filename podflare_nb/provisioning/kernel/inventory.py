@@ -98,9 +98,9 @@ class Inventory:
             try:
                 troubles = self._move(root)
                 files = open_files.left_behind(left)
-                sentences = open_files.follow(files)
+                sentences = open_files.follow(files, self.held.null)
                 if entanglements.threads():  # one may have been opening a file just then
-                    sentences += open_files.follow(open_files.left_behind(left))
+                    sentences += open_files.follow(open_files.left_behind(left), self.held.null)
             finally:
                 _close(left)
             troubles += [Entanglement("files", each) for each in dict.fromkeys(sentences)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import itertools
 import os
@@ -27,7 +28,6 @@ COPY_BYTES = 1 << 30
 """Larger files without a name are not copied."""
 CHUNK_BYTES = 1 << 20
 _NOT_AGAIN = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOCTTY | os.O_NOFOLLOW
-OTHER = "something else is in its place"
 _close, _open, _dup2, _pread, _pwrite = os.close, os.open, os.dup2, os.pread, os.pwrite
 
 
@@ -60,6 +60,11 @@ class OpenFile:
     size: int
     like: int | None
     locks: tuple[FileLock, ...]
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it is open to be written to."""
+        return not self.flags & os.O_PATH and self.flags & os.O_ACCMODE != os.O_RDONLY
 
     @property
     def flags_again(self) -> int:
@@ -167,17 +172,21 @@ def reopen(files: Iterable[OpenFile], null: int) -> list[str]:
             continue
         if each.like is not None and each.like in again:
             _put(each.like, each.fd, close=False)
-        elif (sentence := _reopen(each)) is not None:
-            sentences.append(sentence)
             continue
-        again.add(each.fd)
+        is_there, sentence = _reopen(each)
+        sentences += [sentence] if sentence else []
+        if is_there:
+            again.add(each.fd)
     return sentences
 
 
-def follow(files: Sequence[OpenFile]) -> list[str]:
-    """In the parent: have all that was ``left_behind`` in its new root; a sentence for each that could not be."""
+def follow(files: Sequence[OpenFile], null: int) -> list[str]:
+    """In the parent: have all that was ``left_behind`` in its new root; a sentence for each that could not be.
+
+    ``null``: takes the place of what can be neither written to nor read there.
+    """
     copies = {each.fd: [other.fd for other in files if other.like == each.fd] for each in files}
-    sentences = [_follow(each, copies[each.fd]) for each in files if each.like is None]
+    sentences = [_follow(each, copies[each.fd], null) for each in files if each.like is None]
     return [each for each in sentences if each is not None]
 
 
@@ -190,46 +199,69 @@ def behind(fd: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _reopen(file: OpenFile) -> str | None:
+def _reopen(file: OpenFile) -> tuple[bool, str | None]:
+    """Whether it is there again, and what is to be told. For reading, if no more can be had: a file to write to is
+    copied in the new root, and the disk may be full."""
+    sentence = None
     try:
-        fresh = _open(file.path or "", file.flags_again | os.O_NONBLOCK)  # it may be something else by now: a FIFO
+        fresh = _opened(file, file.flags_again)
     except OSError as error:
-        return _lost(file, error.strerror)
+        sentence = f"The open file {file.path} (descriptor {file.fd}) could not be opened again: {error.strerror}."
+        if not file.is_written:
+            return False, sentence
+        try:
+            fresh = _opened(file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False, sentence
+        sentence += " It can only be read."
+    _put(fresh, file.fd)
+    return True, sentence
+
+
+def _opened(file: OpenFile, flags: int) -> int:
+    """Raises OSError."""
+    fresh = _open(file.path or "", flags | os.O_NONBLOCK)  # it may be something else by now: a FIFO
     if stat.S_IFMT(os.fstat(fresh).st_mode) != file.kind:
         _close(fresh)
-        return _lost(file, OTHER)
+        raise OSError(errno.ESTALE, "something else is in its place")
     if not file.flags & os.O_PATH:
         fcntl.fcntl(fresh, fcntl.F_SETFL, file.flags)
         with contextlib.suppress(OSError):  # a directory's place may be gone
             os.lseek(fresh, file.offset, os.SEEK_SET)
-    _put(fresh, file.fd)
-    return None
+    return fresh
 
 
-def _follow(file: OpenFile, copies: Sequence[int]) -> str | None:
+def _follow(file: OpenFile, copies: Sequence[int], null: int) -> str | None:
     """Also for its ``copies`` by dup(2). Nothing if its owner has given it up just now."""
     path = file.path or ""
     try:
-        if stat.S_IFMT(os.stat(path).st_mode) != file.kind:  # noqa: PTH116  # a Path would cost more than the call
-            return _lost(file, OTHER)
-        fds = [file.fd, *(fd for fd in copies if behind(fd) == file.identity)]
-        places = [(fd, 0 if os.get_inheritable(fd) else os.O_CLOEXEC) for fd in fds]
-    except OSError as error:
-        return _lost(file, error.strerror) if behind(file.fd) == file.identity else None
-    fresh = _take_place(file, os.fsencode(path), places)
-    if fresh is not None and fresh < 0:
-        return _reopen(file)  # which tells why
-    return None
+        same = stat.S_IFMT(os.stat(path).st_mode) == file.kind  # noqa: PTH116  # a Path would cost more than the call
+    except OSError:
+        same = False
+    fds = [fd for fd in (file.fd, *copies) if behind(fd) == file.identity]
+    if file.fd not in fds:
+        return None
+    sentence = None
+    with contextlib.suppress(OSError):  # its owner gives it up just now
+        fresh = _take_place(file, os.fsencode(path), fds) if same else -1
+        if fresh is None or fresh >= 0:
+            return None
+        is_there, sentence = _reopen(file)
+        if is_there or file.is_written:  # to the old one nobody may write: the children's files stand on it
+            for fd in fds[1:] if is_there else fds:
+                _put(file.fd if is_there else null, fd, close=False)
+    return sentence
 
 
-def _take_place(file: OpenFile, path: bytes, places: Sequence[tuple[int, int]]) -> int | None:
-    """Open it anew in these places (number, flags of dup3(2)). What open(2) said; None if it is not there any more.
+def _take_place(file: OpenFile, path: bytes, fds: Sequence[int]) -> int | None:
+    """Open it anew under these numbers. What open(2) said; None if it is not there any more.
 
     What a thread of the user's wrote between two steps would be lost, or written to somebody else's file. So from the
     look at it on, over its opening, which copies it in the new root if it is to be written to, until it is in place,
     Python's lock is held: who has just got it has it for some milliseconds (sys.getswitchinterval), and each of the
     maps is a loop in C, over functions that keep it.
     """
+    places = [(fd, 0 if os.get_inheritable(fd) else os.O_CLOEXEC) for fd in fds]
     if behind(file.fd) != file.identity or _locked_fcntl(file.fd, fcntl.F_GETFL, 0) != file.flags:
         return None
     opening = map(_locked_open, [path], [file.flags_again | os.O_NONBLOCK])
@@ -244,10 +276,6 @@ def _take_place(file: OpenFile, path: bytes, places: Sequence[tuple[int, int]]) 
     ]
     ((fresh, *_),) = zip(*steps, strict=True)
     return int(fresh)
-
-
-def _lost(file: OpenFile, why: str | None) -> str:
-    return f"The open file {file.path} (descriptor {file.fd}) could not be opened again: {why}."
 
 
 def lock(files: Iterable[OpenFile]) -> list[str]:

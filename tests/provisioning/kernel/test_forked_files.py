@@ -330,3 +330,25 @@ def test_what_is_done_with_files_while_the_kernel_forks_goes_on_in_the_parents_n
     assert (home / "late").read_text() == "after"
     assert (home / "text").read_text() == "afterwo\nthree\n"
     assert (kernel.home / "late").read_text() == ""
+
+
+def test_what_cannot_be_written_to_in_a_new_root_is_only_read_there(kernel, client, roots):
+    client.run(f"{OPEN}\nfile = open(home + '/log', 'r+'); copies = [file.fileno(), os.dup(file.fileno())]")
+    parents, childs = roots(0), roots(1)
+    with contextlib.ExitStack() as mounts:
+        for root in (parents, childs):
+            home = root / kernel.home.relative_to("/")
+            subprocess.run(["mount", "--bind", home, home], check=True)
+            mounts.callback(subprocess.run, ["umount", "-l", home], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", home], check=True)
+        told = kernel.fork(root=parents)
+        woken = told.children[0].serve(root=childs)
+        try:
+            for who, warnings in ((client, told.continued["warnings"]), (woken.client(), woken.up["warnings"])):
+                assert sum(each["text"].endswith("It can only be read.") for each in warnings) == 3
+                assert who.value("file.read()") == "'before\\n'"
+                for number in ("copies[0]", "copies[1]", "appending.fileno()"):
+                    assert who.run(f"os.write({number}, b'x')").reply["ename"] == "OSError"
+            assert (kernel.home / "log").read_text() == "before\n"
+        finally:
+            woken.close()
