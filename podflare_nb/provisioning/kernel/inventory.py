@@ -97,10 +97,12 @@ class Inventory:
             left = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 troubles = self._move(root)
+                beside = bool(entanglements.threads())
                 files = open_files.left_behind(left)
-                sentences = open_files.follow(files, self.held.null)
-                if entanglements.threads():  # one may have been opening a file just then
-                    sentences += open_files.follow(open_files.left_behind(left), self.held.null)
+                sentences = open_files.follow(files, self.held.null, beside_threads=beside)
+                if beside:  # one may have been opening a file just then
+                    late = open_files.left_behind(left)
+                    sentences += open_files.follow(late, self.held.null, beside_threads=beside)
             finally:
                 _close(left)
             troubles += [Entanglement("files", each) for each in dict.fromkeys(sentences)]

@@ -27,6 +27,8 @@ DELETED = " (deleted)"
 COPY_BYTES = 1 << 30
 """Larger files without a name are not copied."""
 CHUNK_BYTES = 1 << 20
+WRITE_MICROSECONDS = 100
+"""Within that a write that was begun is done, most likely."""
 _NOT_AGAIN = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOCTTY | os.O_NOFOLLOW
 _close, _open, _dup2, _pread, _pwrite = os.close, os.open, os.dup2, os.pread, os.pwrite
 
@@ -43,6 +45,7 @@ _locked_open = _locked("open", ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
 _locked_lseek = _locked("lseek", ctypes.c_int64, ctypes.c_int, ctypes.c_int64, ctypes.c_int)
 _locked_dup3 = _locked("dup3", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _locked_fcntl = _locked("fcntl", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+_locked_usleep = _locked("usleep", ctypes.c_int, ctypes.c_uint)
 _locked_close = _locked("close", ctypes.c_int, ctypes.c_int)
 
 
@@ -180,13 +183,15 @@ def reopen(files: Iterable[OpenFile], null: int) -> list[str]:
     return sentences
 
 
-def follow(files: Sequence[OpenFile], null: int) -> list[str]:
+def follow(files: Sequence[OpenFile], null: int, *, beside_threads: bool) -> list[str]:
     """In the parent: have all that was ``left_behind`` in its new root; a sentence for each that could not be.
 
-    ``null``: takes the place of what can be neither written to nor read there.
+    ``null``: takes the place of what can be neither written to nor read there; ``beside_threads``: of the user's, who
+    may be writing just then.
     """
     copies = {each.fd: [other.fd for other in files if other.like == each.fd] for each in files}
-    sentences = [_follow(each, copies[each.fd], null) for each in files if each.like is None]
+    wait = WRITE_MICROSECONDS if beside_threads else 0
+    sentences = [_follow(each, copies[each.fd], null, wait) for each in files if each.like is None]
     return [each for each in sentences if each is not None]
 
 
@@ -231,7 +236,7 @@ def _opened(file: OpenFile, flags: int) -> int:
     return fresh
 
 
-def _follow(file: OpenFile, copies: Sequence[int], null: int) -> str | None:
+def _follow(file: OpenFile, copies: Sequence[int], null: int, wait: int) -> str | None:
     """Also for its ``copies`` by dup(2). Nothing if its owner has given it up just now."""
     path = file.path or ""
     try:
@@ -243,7 +248,7 @@ def _follow(file: OpenFile, copies: Sequence[int], null: int) -> str | None:
         return None
     sentence = None
     with contextlib.suppress(OSError):  # its owner gives it up just now
-        fresh = _take_place(file, os.fsencode(path), fds) if same else -1
+        fresh = _take_place(file, os.fsencode(path), fds, wait) if same else -1
         if fresh is None or fresh >= 0:
             return None
         is_there, sentence = _reopen(file)
@@ -253,16 +258,19 @@ def _follow(file: OpenFile, copies: Sequence[int], null: int) -> str | None:
     return sentence
 
 
-def _take_place(file: OpenFile, path: bytes, fds: Sequence[int]) -> int | None:
+def _take_place(file: OpenFile, path: bytes, fds: Sequence[int], wait: int) -> int | None:
     """Open it anew under these numbers. What open(2) said; None if it is not there any more.
 
     What a thread of the user's wrote between two steps would be lost, or written to somebody else's file. So from the
     look at it on, over its opening, which copies it in the new root if it is to be written to, until it is in place,
     Python's lock is held: who has just got it has it for some milliseconds (sys.getswitchinterval), and each of the
-    maps is a loop in C, over functions that keep it.
+    maps is a loop in C, over functions that keep it. Who has given it up for a write is waited for.
     """
     places = [(fd, 0 if os.get_inheritable(fd) else os.O_CLOEXEC) for fd in fds]
-    if behind(file.fd) != file.identity or _locked_fcntl(file.fd, fcntl.F_GETFL, 0) != file.flags:
+    same = behind(file.fd) == file.identity
+    if wait and file.is_written:
+        _locked_usleep(wait)
+    if not same or _locked_fcntl(file.fd, fcntl.F_GETFL, 0) != file.flags:
         return None
     opening = map(_locked_open, [path], [file.flags_again | os.O_NONBLOCK])
     opened, sought, ended, *put = itertools.tee(opening, 3 + len(places))
