@@ -65,12 +65,15 @@ class Inventory:
         its number to one of them: only what is the same still is touched.
         """
         if not self.parted:
-            clients, ends = self._come_since(frozenset(made))
+            since = self._come_since(frozenset(made))
+            clients = [each for each in since if each.is_socket and local_address(each.fd) in self.addresses]
+            ends = [(each, end) for each in since if each not in clients and (end := _end_of_connection(each))]
             for each in (*self.own, *clients):
                 if each.stands:
                     _close(each.fd)
             _put_dead_ends([*self.ends, *ends], self.held.null)
             self.files = [each for each in self.files if open_files.behind(each.fd) == each.identity]
+            self.files += open_files.note(since)  # the root is the parent's still
             open_files.let_go(self.files, self.held.null)
             self.parted = True
         copies = open_files.copy_unnamed(self.files, self.held)
@@ -80,13 +83,11 @@ class Inventory:
             for fd in copies.values():
                 _close(fd)
 
-    def _come_since(self, made: frozenset[int]) -> tuple[list[Descriptor], list[tuple[Descriptor, str]]]:
-        """The parent's clients, whom libzmq's own thread went on to accept until the fork; and ends of connections that
-        the user's threads have made. Copies that stayed open would keep the other side from hearing of the end."""
-        since = [each for each in listed(numbers(self.held)) if each not in self.noted and each.fd not in made]
-        clients = [each for each in since if each.is_socket and local_address(each.fd) in self.addresses]
-        ends = [(each, end) for each in since if each not in clients and (end := _end_of_connection(each))]
-        return clients, ends
+    def _come_since(self, made: frozenset[int]) -> list[Descriptor]:
+        """The parent's clients, whom libzmq's own thread went on to accept until the fork; ends of connections, and
+        files, that the user's threads have opened. Copies of connections that stayed open would keep the other side
+        from hearing of the end; what is written to such a file the parent and other children would see."""
+        return [each for each in listed(numbers(self.held)) if each not in self.noted and each.fd not in made]
 
     def enter(self, root: int | None) -> list[Entanglement]:
         """Move into a root (a descriptor, which is closed) and have everything again by its path."""

@@ -1,10 +1,10 @@
 """Takes regular files and directories that are open over into a fork: each process with an offset of its own.
 
 A fork copies numbers; behind them stand the parent's open files, with one offset for all, in a root whose files are
-frozen from then on. So a child has nothing of them (``let_go``) until it opens what was written down before the fork
-(``note``) anew under the same numbers, by path in its new root (``reopen``). What has no path any more, unlinked or never
-named, is copied at the child's birth (``copy_unnamed``), while the parent stands still. The parent has threads that go
-on meanwhile: it has again what is open when it has moved (``left_behind``, ``follow``). Above: ``inventory``; below:
+frozen from then on. So a child has nothing of them (``let_go``) until it opens what was written down before (``note``)
+anew under the same numbers, by path in its new root (``reopen``). What has no path any more, unlinked or never named,
+is copied at the child's birth (``copy_unnamed``), while the parent stands still. The parent has threads that go on
+meanwhile: it has again what is open when it has moved (``left_behind``, ``follow``). Above: ``inventory``; below:
 ``file_locks``, Linux.
 """
 

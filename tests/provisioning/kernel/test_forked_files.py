@@ -352,3 +352,13 @@ def test_what_cannot_be_written_to_in_a_new_root_is_only_read_there(kernel, clie
             assert (kernel.home / "log").read_text() == "before\n"
         finally:
             woken.close()
+
+
+def test_a_file_that_is_opened_when_all_was_written_down_is_a_childs_own(forked):
+    parent, child, old, (parents, childs) = forked(
+        "import os; os.register_at_fork(before=lambda: globals().update(late=open(os.environ['HOME'] + '/late', 'a')));"
+        "open(os.environ['HOME'] + '/late', 'w').close()"
+    )
+    for who, name in ((parent, "parent"), (child, "child")):
+        assert who.run(f"late.write({name!r}); late.flush()").reply["status"] == "ok"
+    assert [(place / "late").read_text() for place in (old, parents, childs)] == ["", "parent", "child"]
