@@ -193,8 +193,11 @@ class _LiveFork:
         ]
         try:
             async with asyncio.timeout(PAUSE_SECONDS):
-                forked = await self._orders.hear({"forked"}, PAUSE_SECONDS, self._number)
+                forked = await self._orders.hear({"forked", "refused"}, PAUSE_SECONDS, self._number)
                 forked.close_fds()
+                if forked.body["event"] == "refused":
+                    self._stands_still = False
+                    raise _not_forked(forked.body.get("error"))
                 failure = _not_forked(forked.body.get("error"))
                 for index in _indices(forked.body.get("failed"), self._wish.n):
                     self._births[index].fails(failure)
@@ -231,7 +234,10 @@ class _LiveFork:
         )  # fmt: skip
         self._stands_still = False
         try:
-            told = await self._orders.hear({"continued"}, CONTINUE_SECONDS, self._number)
+            told = await self._orders.hear({"continued", "refused"}, CONTINUE_SECONDS, self._number)
+            if told.body["event"] == "refused":
+                told.close_fds()
+                raise _not_forked(told.body.get("error"))
         except NoCapacityError as error:
             log.warning("A kernel did not go on after a fork: %s", error)
             self._parent.send_signal(signal.SIGKILL)
@@ -239,8 +245,9 @@ class _LiveFork:
             told.close_fds()
             warnings = told.body.get("warnings")
             self._told += warnings if isinstance(warnings, list) else []
-        if move is not None:
-            branch.jail.files.clear_away(before)
+        finally:
+            if move is not None:
+                branch.jail.files.clear_away(before)
 
     async def _gather(self) -> None:
         """Wait for every child. Those that failed are given up; if all have, so is the fork."""

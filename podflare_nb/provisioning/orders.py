@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import ConflictError, NoCapacityError, NotFoundError
@@ -33,6 +33,8 @@ class Orders:
         self._sock = sock
         self._ids = itertools.count(1)
         self._busy = False
+        self._listeners = 0
+        self._closed = False
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -63,8 +65,9 @@ class Orders:
     async def hear(self, events: Collection[str], seconds: float, number: int | None = None) -> datagrams.Datagram:
         """The next of these events, that is to the order of this number. What comes before it is dropped.
 
-        Raises NotFoundError if the kernel ends, NoCapacityError if it says nothing of that in time.
+        Raises NotFoundError if the kernel ends or this is closed, NoCapacityError if it says nothing of that in time.
         """
+        self._listeners += 1
         try:
             async with asyncio.timeout(seconds):
                 for _ in range(MAX_STRAY):
@@ -78,8 +81,18 @@ class Orders:
             raise NotFoundError(_UNREACHED) from None
         except (ValueError, RecursionError):
             raise NoCapacityError(BROKEN) from None
+        finally:
+            self._listeners -= 1
+            if self._closed and not self._listeners:
+                self._sock.close()
         raise NoCapacityError(BROKEN)
 
     def close(self) -> None:
-        """A kernel that hears this ends. Idempotent."""
-        self._sock.close()
+        """A kernel that hears this ends, and who listens to it hears that it has. Idempotent."""
+        if not self._listeners:
+            self._sock.close()
+        elif not self._closed:
+            # Closed now, it would never be readable again, and its number could soon be another one's.
+            with suppress(OSError):  # the kernel has ended already
+                self._sock.shutdown(socket.SHUT_RDWR)
+        self._closed = True

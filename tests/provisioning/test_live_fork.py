@@ -51,6 +51,12 @@ os.register_at_fork(before=wait)
 """
 """What it holds is written down by then, until there is a file ``go``."""
 
+LEAVES_NO_DESCRIPTORS = """
+import os, resource
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+os.register_at_fork(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1])))
+"""
+
 
 async def kill_all(*kernels):
     await asyncio.gather(*(kernel.kill() for kernel in kernels))
@@ -415,3 +421,11 @@ async def test_a_client_that_comes_in_the_middle_of_a_fork_hears_of_its_kernels_
         while await asyncio.to_thread(client.recv, 100):
             pass
     await child.kill()
+
+
+async def test_a_kernel_that_cannot_make_children_says_why_and_goes_on(kernel, client):
+    await client.run(LEAVES_NO_DESCRIPTORS)
+    with pytest.raises(NoCapacityError, match="Too many open files"):
+        await kernel.fork(2)
+    told = await client.run("resource.setrlimit(resource.RLIMIT_NOFILE, limits); print('goes on')")
+    assert told.text == "goes on\n"

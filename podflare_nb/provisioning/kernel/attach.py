@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from .. import datagrams
 from ..library_caches import move_jedi
-from . import fork_hooks, genuine, inspection
+from . import fork_hooks, genuine, inspection, unfinished_imports
 from .disown import forget_processes
 from .entanglements import Entanglement
 from .ipykernel_seam import TemplateApp
@@ -170,6 +170,7 @@ def _wake(app: TemplateApp, risen: Risen, order: datagrams.Datagram) -> Life:
     sleeper = risen.sleeper
     troubles = sleeper.inventory.enter(order.fds.pop() if order.fds else None)
     sleeper.inventory.held.close()
+    unfinished_imports.forget()
     remembered = forget_processes(sleeper.inventory.return_codes)
     life = Life(app, sleeper.ctl, risen.transport)
     sleeper.was.resume()

@@ -16,6 +16,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_LOKYS = ("loky", "joblib.externals.loky")
+"""It has one executor for all callers, none of whom could get rid of it: its processes and pipes are the parent's."""
+_left: list[object] = []
+"""What would write to its processes if it were finalised."""
 _waitid = os.waitid
 
 
@@ -35,8 +39,8 @@ def return_codes(pids: Iterable[int]) -> dict[int, int]:
 
 
 def forget_processes(codes: Mapping[int, int]) -> list[str]:
-    """Forget them, in what is loaded of multiprocessing and subprocess; a sentence if that was made into something
-    else. ``codes``: of ``return_codes``."""
+    """Forget them, in what is loaded of multiprocessing, loky and subprocess; a sentence if that was made into
+    something else. ``codes``: of ``return_codes``."""
     try:
         _forget()
         if codes:
@@ -48,9 +52,15 @@ def forget_processes(codes: Mapping[int, int]) -> list[str]:
 
 def _forget() -> None:
     multiprocessing.process._children.clear()  # type: ignore[attr-defined]  # noqa: SLF001  # as multiprocessing's own forks do
-    tracker: Any = sys.modules.get("multiprocessing.resource_tracker")
-    if tracker is not None:
-        tracker._resource_tracker._fd = tracker._resource_tracker._pid = None  # noqa: SLF001  # the next use starts another
+    for package in ("multiprocessing", *(f"{loky}.backend" for loky in _LOKYS)):
+        tracker: Any = sys.modules.get(f"{package}.resource_tracker")
+        if tracker is not None:  # the next use starts another
+            tracker._resource_tracker._fd = tracker._resource_tracker._pid = None  # noqa: SLF001
+    for loky in _LOKYS:
+        reusable: Any = sys.modules.get(f"{loky}.reusable_executor")
+        if reusable is not None:
+            _left.append(reusable._executor)  # noqa: SLF001
+            reusable._executor = None  # noqa: SLF001
     server: Any = sys.modules.get("multiprocessing.forkserver")
     if server is not None:
         fresh = server._forkserver  # noqa: SLF001

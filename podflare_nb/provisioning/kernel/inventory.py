@@ -65,12 +65,15 @@ class Inventory:
         its number to one of them: only what is the same still is touched.
         """
         if not self.parted:
-            clients, ends = self._come_since(frozenset(made))
+            since = self._come_since(frozenset(made))
+            clients = [each for each in since if each.is_socket and local_address(each.fd) in self.addresses]
+            ends = [(each, end) for each in since if each not in clients and (end := _end_of_connection(each))]
             for each in (*self.own, *clients):
                 if each.stands:
                     _close(each.fd)
             _put_dead_ends([*self.ends, *ends], self.held.null)
             self.files = [each for each in self.files if open_files.behind(each.fd) == each.identity]
+            self.files += open_files.note(since)  # the root is the parent's still
             open_files.let_go(self.files, self.held.null)
             self.parted = True
         copies = open_files.copy_unnamed(self.files, self.held)
@@ -80,29 +83,40 @@ class Inventory:
             for fd in copies.values():
                 _close(fd)
 
-    def _come_since(self, made: frozenset[int]) -> tuple[list[Descriptor], list[tuple[Descriptor, str]]]:
-        """The parent's clients, whom libzmq's own thread went on to accept until the fork; and ends of connections that
-        the user's threads have made. Copies that stayed open would keep the other side from hearing of the end."""
-        since = [each for each in listed(numbers(self.held)) if each not in self.noted and each.fd not in made]
-        clients = [each for each in since if each.is_socket and local_address(each.fd) in self.addresses]
-        ends = [(each, end) for each in since if each not in clients and (end := _end_of_connection(each))]
-        return clients, ends
+    def _come_since(self, made: frozenset[int]) -> list[Descriptor]:
+        """The parent's clients, whom libzmq's own thread went on to accept until the fork; ends of connections, and
+        files, that the user's threads have opened. Copies of connections that stayed open would keep the other side
+        from hearing of the end; what is written to such a file the parent and other children would see."""
+        return [each for each in listed(numbers(self.held)) if each not in self.noted and each.fd not in made]
 
     def enter(self, root: int | None) -> list[Entanglement]:
         """Move into a root (a descriptor, which is closed) and have everything again by its path."""
-        troubles = []
+        if self.parted:
+            troubles = self._move(root) if root is not None else []
+            troubles += [Entanglement("files", each) for each in open_files.reopen(self.files, self.held.null)]
+        elif root is not None:
+            left = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                troubles = self._move(root)
+                beside = bool(entanglements.threads())
+                files = open_files.left_behind(left)
+                sentences = open_files.follow(files, self.held.null, beside_threads=beside)
+                if beside:  # one may have been opening a file just then
+                    late = open_files.left_behind(left)
+                    sentences += open_files.follow(late, self.held.null, beside_threads=beside)
+            finally:
+                _close(left)
+            troubles += [Entanglement("files", each) for each in dict.fromkeys(sentences)]
+            troubles += found("files", "Locks of these files could not be taken again: {}.", open_files.lock(files))
+        else:
+            return []
         if root is not None:
-            lost = _change_root(root, self.directory)
-            troubles += found("files", "The working directory {} is not there any more.", lost)
-        placeholder = self.held.null if self.parted else None
-        if root is not None or self.parted:
-            troubles += [Entanglement("files", each) for each in open_files.reopen(self.files, placeholder)]
-        if root is not None:
-            if not self.parted:
-                lost = open_files.lock(self.files)
-                troubles += found("files", "Locks of these files could not be taken again: {}.", lost)
             troubles += [Entanglement("mappings", each) for each in shared_mappings.remap(self.mappings)]
         return troubles
+
+    def _move(self, root: int) -> list[Entanglement]:
+        lost = _change_root(root, self.directory)
+        return found("files", "The working directory {} is not there any more.", lost)
 
 
 def take(transport: Transport, interrupts: Interrupts, held: Held, spare: Iterable[int]) -> Inventory:

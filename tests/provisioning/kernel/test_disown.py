@@ -20,3 +20,25 @@ def test_no_process_that_stayed_with_the_parent_is_said_to_have_ended_well(kerne
     assert client.value("[each.poll() for each in (runs, mine, failed, killed)]") == "[None, None, 3, -9]"
     client.run("for each in (runs, mine): each.kill(); each.wait()")
     woken.close()
+
+
+PARALLEL = """
+import joblib
+def squares():
+    return joblib.Parallel(n_jobs=2)(joblib.delayed(pow)(each, 2) for each in range(4))
+"""
+
+
+def test_joblib_starts_processes_of_its_own_in_a_child_whose_parent_had_started_some(kernel, client):
+    client.run(PARALLEL)
+    assert client.value("squares()") == "[0, 1, 4, 9]"
+    (asleep,) = kernel.fork().children
+    woken = asleep.serve()
+    child = woken.client()
+    try:
+        assert child.value("squares()") == "[0, 1, 4, 9]"
+        assert client.value("squares()") == "[0, 1, 4, 9]"
+    finally:
+        for each in (client, child):
+            each.run("joblib.externals.loky.get_reusable_executor().shutdown(wait=True)")
+        woken.close()

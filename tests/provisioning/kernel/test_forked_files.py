@@ -290,3 +290,75 @@ def test_connections_to_databases_that_can_only_read_in_a_child_are_named(kernel
         )
     finally:
         woken.close()
+
+
+MEANWHILE = """
+import os
+home = os.environ['HOME']
+with open(home + '/text', 'w') as f: f.write('one\\ntwo\\nthree\\n')
+writing = open(home + '/log', 'w'); writing.write('before\\n'); writing.flush()
+copy = os.dup(writing.fileno())
+given_up = open(home + '/text'); number = given_up.fileno()
+gone = open(home + '/gone', 'w')
+def go_on():
+    global given_up, instead, late
+    writing.write('meanwhile\\n'); writing.flush()
+    given_up.close(); instead = open(home + '/text', 'r+')
+    late = open(home + '/late', 'a')
+    os.unlink(home + '/gone')
+os.register_at_fork(after_in_parent=go_on)
+with open(home + '/late', 'w'): pass
+"""
+"""What threads do while the kernel forks, done by a function that is called at that time."""
+
+
+def test_what_is_done_with_files_while_the_kernel_forks_goes_on_in_the_parents_new_root(kernel, client, roots):
+    client.run(MEANWHILE)
+    root = roots(0)
+    home = root / kernel.home.relative_to("/")
+    (home / "log").write_text("before\nmeanwhile\n")  # as in the real new root, which stands on the old one
+    (home / "gone").unlink()
+    told = kernel.fork(root=root)
+    for child in told.children:
+        child.close()
+    assert told.continued["warnings"] == []
+    assert client.value("instead.fileno() == number, os.lseek(copy, 0, os.SEEK_CUR)") == "(True, 17)"
+    write = "for each in (writing, late, instead): each.write('after'); each.flush()"
+    assert client.run(write).reply["status"] == "ok"
+    client.run("os.write(copy, b'!')")
+    assert (home / "log").read_text() == "before\nmeanwhile\nafter!"
+    assert (home / "late").read_text() == "after"
+    assert (home / "text").read_text() == "afterwo\nthree\n"
+    assert (kernel.home / "late").read_text() == ""
+
+
+def test_what_cannot_be_written_to_in_a_new_root_is_only_read_there(kernel, client, roots):
+    client.run(f"{OPEN}\nfile = open(home + '/log', 'r+'); copies = [file.fileno(), os.dup(file.fileno())]")
+    parents, childs = roots(0), roots(1)
+    with contextlib.ExitStack() as mounts:
+        for root in (parents, childs):
+            home = root / kernel.home.relative_to("/")
+            subprocess.run(["mount", "--bind", home, home], check=True)
+            mounts.callback(subprocess.run, ["umount", "-l", home], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", home], check=True)
+        told = kernel.fork(root=parents)
+        woken = told.children[0].serve(root=childs)
+        try:
+            for who, warnings in ((client, told.continued["warnings"]), (woken.client(), woken.up["warnings"])):
+                assert sum(each["text"].endswith("It can only be read.") for each in warnings) == 3
+                assert who.value("file.read()") == "'before\\n'"
+                for number in ("copies[0]", "copies[1]", "appending.fileno()"):
+                    assert who.run(f"os.write({number}, b'x')").reply["ename"] == "OSError"
+            assert (kernel.home / "log").read_text() == "before\n"
+        finally:
+            woken.close()
+
+
+def test_a_file_that_is_opened_when_all_was_written_down_is_a_childs_own(forked):
+    parent, child, old, (parents, childs) = forked(
+        "import os; os.register_at_fork(before=lambda: globals().update(late=open(os.environ['HOME'] + '/late', 'a')));"
+        "open(os.environ['HOME'] + '/late', 'w').close()"
+    )
+    for who, name in ((parent, "parent"), (child, "child")):
+        assert who.run(f"late.write({name!r}); late.flush()").reply["status"] == "ok"
+    assert [(place / "late").read_text() for place in (old, parents, childs)] == ["", "parent", "child"]
