@@ -32,17 +32,17 @@ class Position:
 
     def __init__(self, unread: Path | None = None) -> None:
         self._unread = unread
-        self._cells = 0
+        self._cells: list[str | None] = []  # by what the journal calls each; None for a notice
         self._turns: dict[str, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Position {self._cells} cells, {len(self._turns)} turns{' unread' if self._unread else ''}>"
+        return f"<Position {len(self._cells)} cells, {len(self._turns)} turns{' unread' if self._unread else ''}>"
 
     @property
     def cells(self) -> int:
         """How many cells there are."""
         self._read()
-        return self._cells
+        return len(self._cells)
 
     @property
     def turns(self) -> dict[str, int]:
@@ -55,30 +55,40 @@ class Position:
         if self._unread is not None:
             return
         if record["t"] in _CELLS:
-            self._cells += 1
+            name = record.get("cell")
+            self._cells.append(name if isinstance(name, str) else None)
         elif record["t"] == "turn-end":
-            self._cells += record.get("status") in TURN_NOTICES
+            self._cells += [None] * (record.get("status") in TURN_NOTICES)
             turn_id = str(record.get("turn_id"))
             self._turns.pop(turn_id, None)  # one that a caller takes up again counts from where it ended last
-            self._turns[turn_id] = self._cells
+            self._turns[turn_id] = len(self._cells)
 
     def copy(self) -> Position:
         """Make another that goes its own way."""
         twin = Position()
-        twin._cells, twin._turns = self.cells, self.turns.copy()
+        twin._turns, twin._cells = self.turns.copy(), self._cells.copy()
         return twin
 
     def rewind(self, turn_id: str) -> None:
         """Go back to the end of a turn."""
         names = list(self.turns)
-        self._cells = self._turns[turn_id]
+        del self._cells[self._turns[turn_id] :]
         self._turns = {name: self._turns[name] for name in names[: names.index(turn_id) + 1]}
+
+    def common(self, other: Position, most: int) -> int:
+        """How many of the first cells, of ``most`` that were once the same, neither has taken back."""
+        pairs = zip(range(min(most, self.cells, other.cells)), self._cells, other._cells, strict=False)
+        return next((number for number, mine, its in pairs if mine != its), min(most, self.cells, other.cells))
+
+    def first_after(self, common: int) -> str | None:
+        """What the journal calls the first cell after ``common`` of them that is no notice."""
+        return next((name for name in self._cells[common:] if name is not None), None)
 
     def merge(self, winner: Position, common: int) -> None:
         """Take in what the winner has after the ``common`` cells."""
         shift = self.cells - common
         self._turns |= {name: cells + shift for name, cells in winner.turns.items() if name not in self._turns}
-        self._cells += max(0, winner.cells - common)
+        self._cells += winner._cells[common:]
 
     def _read(self) -> None:
         if self._unread is None:

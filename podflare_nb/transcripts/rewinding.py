@@ -7,6 +7,8 @@ now; what a notebook shows is folded from what stands before that end, and from 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .cells import Place
 from .segments import Reader, parse
 
@@ -33,6 +35,22 @@ def way_taken(journal: Reader) -> tuple[list[Place], dict[str, int]]:
             ends = {name: end for name, end in ends.items() if end <= target}
             begin = at
     return [*way, (begin, position)], ends
+
+
+def taken_back(mine: Reader, its: Reader, parted: int) -> Iterator[bytes]:
+    """Give the lines before ``parted``, up to where two journals are the same, that only the other still shows.
+
+    Rewinds are no part of it: what they took back is left out already.
+    """
+    [shown, others] = [_until(way_taken(journal)[0], parted) for journal in (mine, its)]
+    while shown and others and shown[0] == others[0]:
+        shown, others = shown[1:], others[1:]
+    if shown and others and shown[0][0] == others[0][0]:
+        others[0] = (min(shown[0][1], others[0][1]), others[0][1])
+    for part in others:
+        for line, _, _ in its.lines(*part):
+            if line is not None and not line.startswith(_REWIND):
+                yield line
 
 
 def _until(way: list[Place], target: int) -> list[Place]:

@@ -24,6 +24,8 @@ from .notebook import shortened
 from .position import Ancestor, Position, parting
 from .projection import Projection
 from .reading import Readable
+from .rewinding import taken_back
+from .segments import Reader
 from .upkeep import Upkeep
 
 TITLE_LENGTH = 80
@@ -181,11 +183,17 @@ class Transcript(Readable):
         parted, own = parting(winner.lineage, self.lineage)
         told = {"winner": winner.header.sandbox_id, "of": own, "losers": list(losers), "at": self.clock()}
         before = self._position.copy()
-        self.record({"t": "merge", **told})
+        common = before.common(winner._position, parted.cells)
+        self.record({"t": "merge", **told, "superseded": before.first_after(common)})
+        if common < parted.cells:
+            self._repeat(winner, parted.begin)
         self._upkeep.sync()  # what is shared now is not written any more
         winner._upkeep.sync()
         self.journal.adopt(winner.journal, parted.begin)
-        before.merge(winner._position, parted.cells)
+        if common == parted.cells:
+            before.merge(winner._position, common)
+        else:  # one of them was rewound to before they parted: the journal knows what that means for the other
+            before = Position(self.journal.directory)
         self._position = before
         self.record({"t": "merged", **told})
         self._upkeep.sync()
@@ -239,6 +247,11 @@ class Transcript(Readable):
         """Let go of files and timers without a word in the journal (its directory is going away)."""
         self._upkeep.stop()
         self.journal.release()
+
+    def _repeat(self, winner: Transcript, parted: int) -> None:
+        """Record again what this has taken back since they parted, and the winner has not."""
+        with Reader(self.journal.directory) as mine, Reader(winner.journal.directory) as its:
+            self.journal.repeat(taken_back(mine, its, parted))
 
     def _take_up(self) -> None:
         """Become the writer of a transcript from disk."""

@@ -66,18 +66,24 @@ class World:
             return
         winner = self.chance.choice(children)
         branch.transcript.merge(winner.transcript, losers=[])
-        shift = len(branch.cells) - winner.common
-        branch.turns |= {name: at + shift for name, at in winner.turns.items() if name not in branch.turns}
-        branch.cells += winner.cells[winner.common :]
+        shared = 0  # less than when they parted, if the parent was rewound since
+        while shared < winner.common and branch.cells[shared : shared + 1] == winner.cells[shared : shared + 1]:
+            shared += 1
+        shift = len(branch.cells) - shared
+        for name, at in winner.turns.items():
+            if at > shared:
+                branch.turns.pop(name, None)
+                branch.turns[name] = at + shift
+        branch.cells += winner.cells[shared:]
         winner.transcript.end("merged")
         self.branches = [each for each in self.branches if each is not winner]
         for orphan in self.branches:
             orphan.parent = None if orphan.parent is winner else orphan.parent
 
     async def rewind(self, branch):
-        """To a turn of its own, and not while it has branches: the model knows no better."""
+        """To a turn of its own: the model knows no better."""
         turns = [name for name, at in branch.turns.items() if at > branch.common]
-        if not turns or any(child.parent is branch for child in self.branches):
+        if not turns:
             return
         turn_id = self.chance.choice(turns)
         branch.transcript.rewind(turn_id, branch="sbx_kept")
