@@ -249,6 +249,7 @@ export class Page {
     if (this.conversation.sandboxId === id) await this.conversation.reload();
     else this.open(id);
     await this.branching.look();
+    if (document.activeElement === document.body) this.composer.focus(); // what was pressed is gone with what it stood at
   }
 
   private stop(): void {
