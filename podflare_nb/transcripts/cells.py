@@ -209,6 +209,12 @@ class Cells:
                 cell = self._own(index)
                 cell.superseded_by, cell.version = winner, place[1]
 
+    def revive(self, names: Iterable[str], place: Place) -> None:
+        """Say of cells that were superseded that they have made the state of what is merged now."""
+        for index in (self._index[name] for name in names if name in self._index):
+            cell = self._own(index)
+            cell.superseded_by, cell.version = None, place[1]
+
     def __contains__(self, recorded_id: str) -> bool:
         return recorded_id in self._index
 

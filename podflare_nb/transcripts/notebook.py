@@ -187,6 +187,7 @@ class Notebook:
 
     def _begin_merge(self, record: Record, place: Place) -> None:
         self._lineage.begin_merge(record, len(self.cells.all))
+        self.cells.revive(record.get("live") or (), place)
         if (first := record.get("superseded")) is not None:
             self.cells.supersede(first, clean_text(record["winner"]), place)
 

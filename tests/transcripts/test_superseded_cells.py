@@ -68,3 +68,23 @@ async def test_what_the_parent_ran_while_a_branch_went_another_way_is_not_run_ag
     stamps = [cell["metadata"]["podflare_nb"].get("superseded_by") for cell in told["cells"]]
     assert sum(stamp is not None for stamp in stamps) == 2
     assert (await after_a_kill(family.store, family.parent)) == [told]
+
+
+async def test_what_one_merge_has_superseded_counts_again_when_a_branch_that_knows_it_is_merged(family):
+    turn(family.sandbox, "t1", "x = 1")
+    early = family.fork(family.parent, "sbx_early")
+    turn(family.sandbox, "t2", "y = 2")
+    late = family.fork(family.parent, "sbx_late")
+    family.says(early).run("z = 3")
+    family.says(late).run("z = y")
+    family.parent.merge(early, losers=[])
+    assert await skipped(family) == ["y = 2"]
+    family.parent.merge(late, losers=[])
+    assert await skipped(family) == ["z = 3"]
+    [told] = await after_a_kill(family.store, family.parent)
+    assert sources(told) == ["do t1", "x = 1", "do t2", "y = 2", "z = 3", "z = y"]
+
+
+async def skipped(family):
+    cells = (await family.read(family.parent))["cells"]
+    return [cell["source"] for cell in cells if "skip-execution" in cell["metadata"].get("tags", [])]
