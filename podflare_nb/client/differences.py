@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+WORKSPACE = PurePosixPath("/workspace")
+"""Where the paths of ``files`` begin, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileDifference:
@@ -33,9 +36,9 @@ class FileDifferences:
     modified: tuple[FileDifference, ...] = ()
     truncated: bool = False
 
-    def below(self, directories: Iterable[str]) -> FileDifferences:
-        """Those in or below any of these directories."""
-        roots = [PurePosixPath(one) for one in directories]
+    def below(self, directories: Iterable[str] | str) -> FileDifferences:
+        """Those in or below any of these directories; a path that is not absolute is one of the workspace."""
+        roots = [WORKSPACE / one for one in ([directories] if isinstance(directories, str) else directories)]
 
         def kept(files: tuple[FileDifference, ...]) -> tuple[FileDifference, ...]:
             return tuple(one for one in files if any(PurePosixPath(one.path).is_relative_to(root) for root in roots))
@@ -111,8 +114,8 @@ class Diff:
         )  # fmt: skip
 
     def __str__(self) -> str:
-        """The difference in lines, as people read one."""
-        return "\n".join(self._lines()) or "No difference."
+        """The difference in lines, as people read one; what cannot be printed stands as an escape."""
+        return "\n".join(map(_printable, self._lines())) or "No difference."
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Diff:
@@ -124,7 +127,7 @@ class Diff:
             raw=dict(answer),
         )
 
-    def only_below(self, directories: Iterable[str]) -> Diff:
+    def only_below(self, directories: Iterable[str] | str) -> Diff:
         """The same without files that are not in or below any of these directories."""
         return replace(self, files=self.files.below(directories))
 
@@ -141,6 +144,10 @@ class Diff:
             yield f"? {', '.join(self.variables.unknown)}: could not be compared"
         if cells := self.cells.added + self.cells.removed + self.cells.modified:
             yield f"{cells} cells: +{self.cells.added} -{self.cells.removed} ~{self.cells.modified}"
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _told(variable: Variable) -> str:

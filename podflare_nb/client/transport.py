@@ -6,8 +6,11 @@ happens here.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,10 +31,24 @@ TIMEOUTS = Timeouts()
 STREAM_TIMEOUTS = Timeouts(read=None)
 """A stream has no read timeout of its own: code may be silent for as long as it runs."""
 
+MOST_PATIENT = 86_400.0
+"""Seconds; longer than any call of the service waits, shorter than what a socket takes for a timeout."""
+
 
 def patient(seconds: float) -> Timeouts:
-    """Give the timeouts of a call that the service itself may let wait for so long."""
-    return Timeouts(read=(TIMEOUTS.read or 0.0) + seconds) if seconds else TIMEOUTS
+    """Give the timeouts of a call that the service itself may let wait for so long; it refuses what is no time."""
+    is_time = isinstance(seconds, int | float) and 0.0 < seconds <= MOST_PATIENT
+    return Timeouts(read=(TIMEOUTS.read or 0.0) + seconds) if is_time else TIMEOUTS
+
+
+def json_of(body: Mapping[str, Any]) -> bytes:
+    """Encode a body; fields that are None stay away. Raises InvalidArgumentError for what JSON cannot hold."""
+    try:
+        return json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(
+            f"An argument cannot be sent ({error}): give texts, numbers, and lists and dicts of them; ids as texts."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,8 @@ class _LiveFork:
         # Of processes that are not its children the kernel knows nothing.
         if code == "strict" or (self._stands_still and self._wish.strict and others):
             everything = [each.text for each in _cleaned(told)] + ([_copied(others)] if others else [])
-            raise ConflictError("Not everything would come along.", warnings=everything)
+            sentences = " ".join(["Not everything would come along, and the fork was to be strict.", *everything])
+            raise ConflictError(sentences, warnings=everything)
         if self._stands_still:
             self._told += told
             return

@@ -105,6 +105,7 @@ class Branches:
             raise InvalidArgumentError("A sandbox cannot be merged into itself. Name one of its branches.")
         parent, winner = self._manager.get(tenant_id, parent_id), self._manager.get(tenant_id, winner_id)
         _check_family(parent, winner)
+        self._notebooks.check_no_turn(winner.id)  # its code would be waited for in vain
         async with AsyncExitStack() as held:
             await _both_quiet(held, parent, winner, wait_seconds, first=parent)
             self._notebooks.check_no_turn(winner.id)
@@ -140,6 +141,7 @@ class Branches:
         sandbox = self._manager.get(tenant_id, sandbox_id)
         if not sandbox.checkpoints.most:
             sandbox.checkpoints.find(turn_id)
+        self._notebooks.check_no_turn(sandbox.id)
         async with AsyncExitStack() as held:
             hold = held.enter_context(self._places(sandbox, 1))
             await held.enter_async_context(sandbox.quiet(WAIT_SECONDS))

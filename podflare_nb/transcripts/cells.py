@@ -45,6 +45,7 @@ class Cell:
         "running",
         "runs",
         "seq",
+        "superseded_by",
         "updates",
         "version",
     )
@@ -59,6 +60,8 @@ class Cell:
         self.version = 0
         self.branch: str | None = None
         """The sandbox in which it ran, if that was merged into this one."""
+        self.superseded_by: str | None = None
+        """The sandbox that was merged since, whose state knows nothing of this run."""
         self.runs: array[int] = array("Q")
         """Begin and end of each stretch of the journal that holds its records (and maybe others')."""
         self.extras: tuple[tuple[int, Record], ...] = ()
@@ -198,6 +201,19 @@ class Cells:
                 cell = self._own(index)
                 cell.branch, cell.version = branch, place[1]
         return [cell.id for cell in self.all[begin:]]
+
+    def supersede(self, first: str, winner: str, place: Place) -> None:
+        """Say of the code from a cell on that a merge has put another state in the place of the one it made."""
+        for index in range(self._index.get(first, len(self.all)), len(self.all)):
+            if self.all[index].is_code and self.all[index].superseded_by is None:
+                cell = self._own(index)
+                cell.superseded_by, cell.version = winner, place[1]
+
+    def revive(self, names: Iterable[str], place: Place) -> None:
+        """Say of cells that were superseded that they have made the state of what is merged now."""
+        for index in (self._index[name] for name in names if name in self._index):
+            cell = self._own(index)
+            cell.superseded_by, cell.version = None, place[1]
 
     def __contains__(self, recorded_id: str) -> bool:
         return recorded_id in self._index

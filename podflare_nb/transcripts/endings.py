@@ -2,7 +2,7 @@
 
 A cell that failed is tagged ``raises-exception``, so that the notebook runs again from top to bottom; one that
 had to be stopped or that ended its kernel is tagged ``skip-execution``, too, because running it again would
-hang, or end, the run. Pure; ``cells`` and ``views`` stand above.
+hang, or end, the run; and so is one whose state a merge has replaced. Pure; ``cells`` and ``views`` stand above.
 """
 
 from __future__ import annotations
@@ -70,8 +70,10 @@ def ending_metadata(end: Mapping[str, Any], stamp: Mapping[str, Any], *, raised:
     }
     if timing := end.get("timing"):
         metadata["execution"] = dict(timing)
-    if status in STOPPED:
-        metadata["tags"] = ["raises-exception", "skip-execution"]
-    elif status == "error" or exit_code or raised:
-        metadata["tags"] = ["raises-exception"]
+    tags = {
+        "raises-exception": status in STOPPED or status == "error" or exit_code or raised,
+        "skip-execution": status in STOPPED or "superseded_by" in stamp,
+    }
+    if any(tags.values()):
+        metadata["tags"] = [tag for tag, applies in tags.items() if applies]
     return metadata

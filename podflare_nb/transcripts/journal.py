@@ -16,7 +16,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,13 @@ class Journal:
             for data in copy(begin, end, [segment]):
                 whole_lines = data[: data.rfind(b"\n") + 1]
                 whole = (not whole_lines or self._write(whole_lines)) and whole
+        return whole
+
+    def repeat(self, lines: Iterable[bytes]) -> bool:
+        """Append lines of a journal as they are; False when a part was lost."""
+        whole = True
+        for line in lines:
+            whole = self._write(line) and whole
         return whole
 
     def sync_job(self) -> int | None:

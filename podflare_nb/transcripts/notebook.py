@@ -80,7 +80,7 @@ class Notebook:
             "out": self.cells.output,
             "over": self.cells.output,
             "end": self.cells.end,
-            "merge": lambda record, _: self._lineage.begin_merge(record, len(self.cells.all)),
+            "merge": self._begin_merge,
             "merged": self._end_merge,
             "rewind": self._rewind,
             "recovered": self._stop,
@@ -184,6 +184,12 @@ class Notebook:
                 turn = replace(known.turn, status="cancelled", ended_at=ended_at, error=clean_text(cause))
                 self.turns[turn_id] = replace(known, turn=turn)
         self._lineage.forked(origin, len(self.cells.all))
+
+    def _begin_merge(self, record: Record, place: Place) -> None:
+        self._lineage.begin_merge(record, len(self.cells.all))
+        self.cells.revive(record.get("live") or (), place)
+        if (first := record.get("superseded")) is not None:
+            self.cells.supersede(first, clean_text(record["winner"]), place)
 
     def _end_merge(self, record: Record, place: Place) -> None:
         since = self._lineage.start_of(record, len(self.cells.all))

@@ -24,6 +24,8 @@ from .notebook import shortened
 from .position import Ancestor, Position, parting
 from .projection import Projection
 from .reading import Readable
+from .rewinding import shown_apart
+from .segments import Reader, parse
 from .upkeep import Upkeep
 
 TITLE_LENGTH = 80
@@ -173,19 +175,29 @@ class Transcript(Readable):
 
         The winner is of the same family: a branch of this, one of a branch's branches, a sibling or an ancestor.
         It may be live (end it afterwards) or ended. ``losers`` are sandbox ids, for the notebook to name. Large
-        outputs are not copied; work grows with the number of segments. Raises ConflictError for itself and for
+        outputs are not copied and work grows with the number of segments, unless one of the two was rewound to
+        before they parted. Raises ConflictError for itself and for
         a stranger.
         """
         if winner.lineage == self.lineage or winner.lineage[0] != self.lineage[0]:
             raise ConflictError(f"{winner.header.sandbox_id} is no branch of the family of {self.header.sandbox_id}.")
         parted, own = parting(winner.lineage, self.lineage)
-        told = {"winner": winner.header.sandbox_id, "of": own, "losers": list(losers), "at": self.clock()}
         before = self._position.copy()
-        self.record({"t": "merge", **told})
+        common = parted.cells
+        went_back = any(each.went_back(parted.begin, parted.cells) for each in (before, winner._position))
+        if went_back:  # what either showed where they parted counts no more, so that nothing can be adopted as it is
+            common = winner._position.cells - self._apart(winner, parted.begin).cells
+            own = [ancestor.sandbox_id for ancestor in winner.lineage]
+        told = {"winner": winner.header.sandbox_id, "of": own, "losers": list(losers), "at": self.clock()}
+        live = before.live_in(winner._position, common)
+        self.record({"t": "merge", **told, "superseded": before.first_after(common), "live": live})
         self._upkeep.sync()  # what is shared now is not written any more
         winner._upkeep.sync()
-        self.journal.adopt(winner.journal, parted.begin)
-        before.merge(winner._position, parted.cells)
+        if went_back:
+            self._repeat(winner, parted.begin)
+        else:
+            self.journal.adopt(winner.journal, parted.begin)
+        before.merge(winner._position, common, again=went_back)
         self._position = before
         self.record({"t": "merged", **told})
         self._upkeep.sync()
@@ -201,8 +213,9 @@ class Transcript(Readable):
             raise NotFoundError(f"There is no turn {turn_id!r} to go back to; turns that have ended here: {known}.")
         sandbox_id = self.header.sandbox_id
         told = {"turn_id": turn_id, "branch": branch, "sandbox_id": sandbox_id, "at": self.clock()}
+        at = self.journal.end
         self.record({"t": "rewind", **told})
-        self._position.rewind(turn_id)
+        self._position.rewind(turn_id, at)
         self._running.clear()
         self._upkeep.sync()
 
@@ -239,6 +252,20 @@ class Transcript(Readable):
         """Let go of files and timers without a word in the journal (its directory is going away)."""
         self._upkeep.stop()
         self.journal.release()
+
+    def _apart(self, winner: Transcript, parted: int) -> Position:
+        """Count what the winner shows and this does not, or not any more."""
+        counted = Position()
+        with Reader(self.journal.directory) as mine, Reader(winner.journal.directory) as its:
+            for line in shown_apart(mine, its, parted):
+                if (record := parse(line)) is not None:
+                    counted.record(record)
+        return counted
+
+    def _repeat(self, winner: Transcript, parted: int) -> None:
+        """Record that again."""
+        with Reader(self.journal.directory) as mine, Reader(winner.journal.directory) as its:
+            self.journal.repeat(shown_apart(mine, its, parted))
 
     def _take_up(self) -> None:
         """Become the writer of a transcript from disk."""

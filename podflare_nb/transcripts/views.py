@@ -216,7 +216,8 @@ def _markdown(source: Source, cell: Cell) -> View:
 
 def _stamp(cell: Cell, by: Mapping[str, Any]) -> dict[str, Any]:
     stamp = {"schema": SCHEMA, "seq": cell.seq, **by}
-    return stamp if cell.branch is None else {**stamp, "branch": {"sandbox_id": cell.branch}}
+    others = {"branch": cell.branch, "superseded_by": cell.superseded_by}
+    return stamp | {key: {"sandbox_id": other} for key, other in others.items() if other is not None}
 
 
 def _add_output(area: _Area, raw: Record, place: Place) -> None:

@@ -118,7 +118,7 @@ server = socket.create_server(("127.0.0.1", 0))
         family.run(parent, busy)
         refused = family.http.post(f"/v1/sandboxes/{parent}/fork", json={"n": 1, "strict": True})
         assert refused.status_code == 409
-        assert "counting-thread" in refused.text
+        assert "counting-thread" in refused.json()["error"]
         answer = family.http.post(f"/v1/sandboxes/{parent}/fork", json={"n": 1}).json()
         warnings = "\n".join(answer["warnings"])
         assert "counting-thread" in warnings

@@ -189,9 +189,10 @@ def test_a_turn_is_rewound_to_and_the_way_not_taken_stays_as_a_branch(page: Page
     expect(page.get_by_role("button", name="Rewind to here")).to_have_count(0)  # it is there already
     ask(page, "two")
 
-    page.get_by_role("button", name="Rewind to here").click()
+    page.get_by_role("button", name="Rewind to here").press("Enter")
 
     expect(page.locator(".cell-code")).to_have_count(1)
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
     expect(page.get_by_text("What came after it lives on as Branch 1.")).to_be_visible()
     expect(page.get_by_role("button", name="Rewind to here")).to_have_count(0)
     page.get_by_role("button", name="Open Branch 1").click()
@@ -271,12 +272,17 @@ def test_branches_work_by_keyboard_alone(page: Page, fake: FakeService):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(panel(page).get_by_role("link")).to_have_count(3)
+    expect(panel(page).get_by_role("button", name="Fork")).to_be_focused()
     row(page, "Branch 2").get_by_role("link").focus()
     expect(row(page, "Branch 2").locator(".branch-tools")).to_have_css("opacity", "1")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog", name="Main beside Branch 2")).to_be_visible()
     page.keyboard.press("Escape")
+    row(page, "Branch 1").get_by_role("button", name="Merge Branch 1 into Main").press("Enter")
+    page.keyboard.press("Enter")
+    expect(row(page, "Branch 1")).to_contain_text("merged into Main")
+    expect(row(page, "Branch 1").get_by_role("link")).to_be_focused()
     row(page, "Branch 2").get_by_role("link").press("Enter")
     expect(page.locator(".title-detail")).to_contain_text("Branch 2")
 

@@ -133,6 +133,14 @@ def test_a_sandbox_is_forked_compared_merged_and_rewound(page: Page, service):
     run(page, "import os; print(limit, 'wettest' in dir(), os.path.exists('limit.txt'))", 2)
     expect(outputs(page)).to_have_text("60 False False")
 
+    panel.get_by_role("button", name="Merge Branch 2 into Main").click()
+    page.get_by_role("dialog").get_by_role("button", name="Merge").click()
+    expect(page.locator(".branch-badge:visible")).to_have_text(
+        ["replaced by a merge", *["from a branch"] * 3], timeout=KERNEL_MS
+    )
+    run(page, "print(limit, wettest)", 6)
+    expect(outputs(page)).to_have_text("63.5 90")
+
 
 def test_a_terminal_is_used_beside_the_notebook_and_survives_a_reload(page: Page, service):
     open_page(page, f"{service.url}?token={service.key}")

@@ -191,3 +191,31 @@ async def test_asynchronous_branches_outlive_their_parent(stand_in):
     assert (await child.run_code("1")).ok
     await child.close()
     assert not _of_loop.get(asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [], object()])
+def test_what_is_no_branch_is_refused_in_a_sentence_before_anything_is_sent(stand_in, sandbox, wrong):
+    for call in (sandbox.merge_into, sandbox.diff):
+        with pytest.raises(InvalidArgumentError, match=f"or by its id; not by a {type(wrong).__name__}"):
+            call(wrong)
+    assert not stand_in.bodies("POST", "/diff")
+
+
+def test_what_json_cannot_hold_is_refused_in_a_sentence(sandbox):
+    for wrong in (object(), {1}):
+        with pytest.raises(InvalidArgumentError, match=r"cannot be sent .*ids as texts"):
+            sandbox.rewind(wrong)
+
+
+def test_a_whole_fork_or_an_asynchronous_branch_is_no_branch(sandbox):
+    with pytest.raises(InvalidArgumentError, match="not by a Fork"):
+        sandbox.merge_into(sandbox.fork(2))
+    with pytest.raises(InvalidArgumentError, match="not by a AsyncSandbox"):
+        sandbox.merge_into(AsyncSandbox._of(sandbox._calls))
+
+
+@pytest.mark.parametrize("wrong", ["2", float("nan"), float("inf"), 1e300, -1])
+def test_a_wait_that_is_no_time_is_the_services_to_refuse(stand_in, sandbox, wrong):
+    sandbox.fork(wait_seconds=wrong)
+    sent = json.loads(stand_in.bodies("POST", "/fork")[0])["wait_seconds"]
+    assert repr(sent) == repr(wrong)

@@ -39,6 +39,18 @@ def test_files_can_be_narrowed_to_directories_whose_names_begin_alike():
     assert diff["added"] == ["/data/a", "/tmp/c"]
 
 
+def test_directories_may_be_one_and_begin_in_the_workspace_as_other_paths_do():
+    files = {"added": [{"path": "/workspace/data/a"}, {"path": "/workspace/b"}, {"path": "/tmp/c"}]}
+    diff = Diff.from_json({"files": files})
+    assert diff.only_below("/workspace")["added"] == ["/workspace/b", "/workspace/data/a"]
+    assert diff.only_below("data")["added"] == diff.only_below(["./data"])["added"] == ["/workspace/data/a"]
+
+
+def test_names_that_code_chose_neither_break_lines_nor_steer_a_terminal():
+    files = {"added": [{"path": "/workspace/a\n- b\x1b]0;title\x07é \udcff"}]}
+    assert str(Diff.from_json({"files": files})) == r"+ /workspace/a\n- b\x1b]0;title\x07é \udcff"
+
+
 def test_it_reads_as_lines():
     assert str(Diff.from_json(DIFFERENCE)).splitlines() == [
         "+ /root/new.csv",

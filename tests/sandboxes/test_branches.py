@@ -281,6 +281,17 @@ async def test_code_that_runs_too_long_refuses_the_merge_and_both_go_on(house, s
         assert (await run(each, "print(1)")).text == "1\n"
 
 
+async def test_a_turn_in_the_winner_refuses_the_merge_before_its_code_is_waited_for(house, sandbox):
+    child = await child_of(house, sandbox)
+    running = await child.execute(ExecutionRequest(SLEEP))
+    await first_output(running)
+    house.notes.busy.add(child.id)
+    with pytest.raises(ConflictError, match="A turn is running"):
+        await house.branches.merge(TENANT, sandbox.id, child.id, wait_seconds=0.05)
+    running.cancel()
+    await running.result()
+
+
 async def test_itself_strangers_and_closed_ones_are_not_merged(house, sandbox):
     child, other = await child_of(house, sandbox), await house.sandbox()
     with pytest.raises(InvalidArgumentError):

@@ -10,6 +10,12 @@ import pytest
 from podflare_nb.transcripts import Transcript, TranscriptStore, segments
 
 
+class Text(str):
+    """The source of a cell; the same one is the same cell."""
+
+    __slots__ = ()
+
+
 @dataclass
 class Branch:
     """A transcript, and what its notebook must say: its sources, and after how many each turn ended."""
@@ -43,12 +49,12 @@ class World:
         text = "x" * self.chance.choice([1, 2000])
         output = {"output_type": "stream", "name": "stdout", "text": text}
         self.family.says(branch.transcript).run(f"run {self.step}", output)
-        branch.cells.append(f"run {self.step}")
+        branch.cells.append(Text(f"run {self.step}"))
 
     async def turn(self, branch):
         turn_id = f"turn {self.step}"
         branch.transcript.begin_turn(turn_id, turn_id)
-        branch.cells.append(turn_id)
+        branch.cells.append(Text(turn_id))
         await self.run(branch)
         branch.transcript.end_turn(turn_id, "ok")
         branch.turns[turn_id] = len(branch.cells)
@@ -66,18 +72,25 @@ class World:
             return
         winner = self.chance.choice(children)
         branch.transcript.merge(winner.transcript, losers=[])
-        shift = len(branch.cells) - winner.common
-        branch.turns |= {name: at + shift for name, at in winner.turns.items() if name not in branch.turns}
-        branch.cells += winner.cells[winner.common :]
+        shared = 0  # less than when they parted, if one of them was rewound since; what came by a merge is another's
+        for mine, its in zip(branch.cells, winner.cells, strict=False):
+            if mine is not its:
+                break
+            shared += 1
+        shift = len(branch.cells) - shared
+        for name, at in winner.turns.items():
+            if at > shared:
+                branch.turns.pop(name, None)
+                branch.turns[name] = at + shift
+        branch.cells += [Text(cell) for cell in winner.cells[shared:]]
         winner.transcript.end("merged")
         self.branches = [each for each in self.branches if each is not winner]
         for orphan in self.branches:
             orphan.parent = None if orphan.parent is winner else orphan.parent
 
     async def rewind(self, branch):
-        """To a turn of its own, and not while it has branches: the model knows no better."""
-        turns = [name for name, at in branch.turns.items() if at > branch.common]
-        if not turns or any(child.parent is branch for child in self.branches):
+        turns = list(branch.turns)
+        if not turns:
             return
         turn_id = self.chance.choice(turns)
         branch.transcript.rewind(turn_id, branch="sbx_kept")

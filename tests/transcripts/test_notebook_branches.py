@@ -262,9 +262,11 @@ async def test_a_winner_that_went_back_to_before_its_fork_is_merged_as_it_is(fam
     family.parent.merge(winner, losers=[])
     family.sandbox.run("after")
     told = await family.read(family.parent)
-    assert sources(told) == ["do t1", "x = 1", "w2", "after"]
+    assert sources(told) == ["do t1", "x = 1", "do t2", "x = 2", "w2", "after"]
     stamps = [cell["metadata"]["podflare_nb"].get("branch") for cell in told["cells"]]
-    assert stamps == [None, None, {"sandbox_id": "sbx_winner"}, None]
+    assert stamps == [*[None] * 4, {"sandbox_id": "sbx_winner"}, None]
+    assert [cell["source"] for cell in told["cells"] if "superseded_by" in about(cell)] == ["x = 2"]
+    assert family.parent.position() == ("t2", 6)
     [merge] = about(told)["merges"]
     assert merge["winner"] == "sbx_winner"
     assert (await after_a_kill(family.store, family.parent)) == [told]
@@ -301,7 +303,8 @@ async def test_a_branchs_branch_that_went_back_to_before_they_parted_is_merged_a
     family.says(grandchild).run("g1")
     family.parent.merge(grandchild, losers=[])
     told = await family.read(family.parent)
-    assert sources(told) == ["do t1", "x = 1", "g1"]
+    assert sources(told) == ["do t1", "x = 1", "do t2", "x = 2", "g1"]
+    assert [cell["source"] for cell in told["cells"] if "superseded_by" in about(cell)] == ["x = 2"]
     assert len(about(told)["merges"][0]["cells"]) == 1
     assert (await after_a_kill(family.store, family.parent)) == [told]
 

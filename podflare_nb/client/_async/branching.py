@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from podflare_nb.client._async.calls import AsyncCalls
 from podflare_nb.client._async.files import AsyncFiles
 from podflare_nb.client.differences import Diff
-from podflare_nb.client.errors import PodflareError
+from podflare_nb.client.errors import InvalidArgumentError, PodflareError
 from podflare_nb.client.family import Branch, Checkpoint
 from podflare_nb.client.paths import url_segment
 
@@ -51,10 +51,10 @@ class AsyncBranching:
         if not isinstance(winner, str):
             await winner._calls.merged(self._calls.id)  # noqa: SLF001 - an object of this very kind
 
-    async def diff(self, other: AsyncBranching | str, paths: Sequence[str] | None = None) -> Diff:
+    async def diff(self, other: AsyncBranching | str, paths: Sequence[str] | str | None = None) -> Diff:
         """Tell what ``other`` has and this one has not, and the other way round: files, variables and cells.
 
-        ``paths``: only files in or below these directories.
+        ``paths``: only files in or below this directory or these; what is not absolute is below ``/workspace``.
         """
         body = {"other": _id_of(other)}
         diff = Diff.from_json(await self._calls.call("POST", "/diff", body, repeat="always"))
@@ -116,4 +116,11 @@ class AsyncFork(list[S], Generic[S]):
 
 
 def _id_of(sandbox: AsyncBranching | str) -> str:
-    return sandbox if isinstance(sandbox, str) else sandbox._calls.id  # noqa: SLF001 - of this very module
+    if isinstance(sandbox, str):
+        return sandbox
+    if not isinstance(sandbox, AsyncBranching):
+        raise InvalidArgumentError(
+            "A branch is named by its AsyncSandbox, such as one of those that fork gives, or by its id; "
+            f"not by a {type(sandbox).__name__}."
+        )
+    return sandbox._calls.id  # noqa: SLF001 - of this very module

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from podflare_nb.client._sync.calls import Calls
 from podflare_nb.client._sync.files import Files
 from podflare_nb.client.differences import Diff
-from podflare_nb.client.errors import PodflareError
+from podflare_nb.client.errors import InvalidArgumentError, PodflareError
 from podflare_nb.client.family import Branch, Checkpoint
 from podflare_nb.client.paths import url_segment
 
@@ -53,10 +53,10 @@ class Branching:
         if not isinstance(winner, str):
             winner._calls.merged(self._calls.id)  # noqa: SLF001 - an object of this very kind
 
-    def diff(self, other: Branching | str, paths: Sequence[str] | None = None) -> Diff:
+    def diff(self, other: Branching | str, paths: Sequence[str] | str | None = None) -> Diff:
         """Tell what ``other`` has and this one has not, and the other way round: files, variables and cells.
 
-        ``paths``: only files in or below these directories.
+        ``paths``: only files in or below this directory or these; what is not absolute is below ``/workspace``.
         """
         body = {"other": _id_of(other)}
         diff = Diff.from_json(self._calls.call("POST", "/diff", body, repeat="always"))
@@ -118,4 +118,11 @@ class Fork(list[S], Generic[S]):
 
 
 def _id_of(sandbox: Branching | str) -> str:
-    return sandbox if isinstance(sandbox, str) else sandbox._calls.id  # noqa: SLF001 - of this very module
+    if isinstance(sandbox, str):
+        return sandbox
+    if not isinstance(sandbox, Branching):
+        raise InvalidArgumentError(
+            "A branch is named by its Sandbox, such as one of those that fork gives, or by its id; "
+            f"not by a {type(sandbox).__name__}."
+        )
+    return sandbox._calls.id  # noqa: SLF001 - of this very module

@@ -26,7 +26,7 @@ from podflare_nb.client.events import LineSplitter
 from podflare_nb.client.failures import failed, refusal
 from podflare_nb.client.pools import acquire, carried_by, owner, release
 from podflare_nb.client.retry import RETRIES, Repeat, failure_of, pause_before_retry, repeat_of_method
-from podflare_nb.client.transport import STREAM_TIMEOUTS, TIMEOUTS, Request, TransportError, patient
+from podflare_nb.client.transport import STREAM_TIMEOUTS, TIMEOUTS, Request, TransportError, json_of, patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -183,8 +183,7 @@ class Connection:
         if body is None:
             return Request(method, url, headers, None, timeouts)
         headers["Content-Type"] = "application/json"
-        content = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
-        return Request(method, url, headers, content, timeouts)
+        return Request(method, url, headers, json_of(body), timeouts)
 
     def _repeated(
         self,

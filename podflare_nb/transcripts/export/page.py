@@ -27,6 +27,7 @@ ENDINGS = {
     "timeout": "timed out",
     "died": "the kernel ended",
 }
+SUPERSEDED = "replaced by a merge"
 
 
 def page_of(notebook: Mapping[str, Any]) -> Iterator[str]:
@@ -65,7 +66,7 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "count": cell["execution_count"],
         "language": language,
         "duration": _duration(cell["metadata"].get("execution", {})),
-        "ending": ENDINGS.get(about.get("status", ""), ""),
+        "ending": SUPERSEDED if "superseded_by" in about else ENDINGS.get(about.get("status", ""), ""),
         "html": Markup(highlight(source)),  # noqa: S704  # pygments escapes what it highlights
         "has_outputs": len(cell["outputs"]) > 0,
         "outputs": (output_to_html(output) for output in cell["outputs"]),

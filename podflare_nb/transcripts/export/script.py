@@ -32,8 +32,11 @@ def _cell(cell: Mapping[str, Any]) -> str:
         return "# %% [markdown]\n" + commented(source)
     tags = cell["metadata"].get("tags", [])
     if "skip-execution" in tags:
-        status = cell["metadata"]["podflare_nb"]["status"]
-        return f"# %% not run here: it did not end by itself ({status})\n" + commented(source)
+        about = cell["metadata"]["podflare_nb"]
+        why = f"it did not end by itself ({about['status']})"
+        if winner := about.get("superseded_by"):
+            why = f"the state that it made was replaced by that of {winner['sandbox_id']}"
+        return f"# %% not run here: {why}\n" + commented(source)
     body = bash_call(source) if _is_bash(cell) else _python(source)
     if "raises-exception" in tags and not _is_bash(cell):
         indented = "\n".join(f"    {line}" if line else "" for line in body.splitlines())

@@ -20,6 +20,7 @@ export interface Cell {
   turnId: string | null;
   operator: string | null;
   branch: Branch | null; // where it ran, when not in the sandbox itself
+  supersededBy: Branch | null; // what was merged since, whose state has nothing of it
   startedAt: number | null; // milliseconds since the epoch
   endedAt: number | null;
 }
@@ -139,7 +140,7 @@ export class Transcript {
       role: (text(data["role"]) || "tool") as CellRole,
       ...split(source, text(data["language"])),
       executionCount: null, status: "running", outputs: new CellOutputs(), notices: [], turnId: turn.id, operator: null,
-      branch: branchOf(data["branch"]), startedAt: event.ts, endedAt: null,
+      branch: branchOf(data["branch"]), supersededBy: null, startedAt: event.ts, endedAt: null,
     };
     this.put(cell);
     return cell;
@@ -207,6 +208,7 @@ function cellOf(raw: NotebookCell, index: number): Cell {
     turnId: own.turn_id ?? null,
     operator: own.operator ?? null,
     branch: branchOf(own.branch),
+    supersededBy: branchOf(own.superseded_by),
     startedAt: time(timing["iopub.execute_input"] ?? timing["iopub.status.busy"]),
     endedAt: time(timing["shell.execute_reply"] ?? timing["iopub.status.idle"]),
   };
@@ -215,6 +217,7 @@ function cellOf(raw: NotebookCell, index: number): Cell {
 function same(known: Cell, recorded: Cell): boolean {
   const facts = (cell: Cell): unknown[] => [
     cell.kind, cell.role, cell.source, cell.language, cell.executionCount, cell.status, cell.turnId, cell.operator, cell.branch?.sandboxId,
+    cell.supersededBy?.sandboxId,
   ];
   return JSON.stringify(facts(known)) === JSON.stringify(facts(recorded)) && known.outputs.shows(recorded.outputs);
 }

@@ -212,6 +212,7 @@ export interface NotebookCell {
       language?: string;
       notice?: boolean; // said by the service, of its turn or of the recording
       branch?: { sandbox_id: string } | null; // merged from it
+      superseded_by?: { sandbox_id: string } | null; // merged since; the state has nothing of this run
     };
     execution?: Record<string, string>;
   };

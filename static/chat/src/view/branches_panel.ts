@@ -31,6 +31,7 @@ export class BranchesPanel {
   private readonly intro = h("p", { class: "branches-intro" });
   private readonly tree = h("ul", { class: "tree", "aria-label": "Branches" });
   private drawn = "";
+  private forkedFromHere = false;
 
   constructor(private readonly family: Family, private readonly actions: BranchesActions) {
     const fork = menu(this.forkButton, () => SIZES.map((n) => ({ label: n === 1 ? "One branch" : `${n} branches`, act: () => actions.fork(n) })));
@@ -55,6 +56,7 @@ export class BranchesPanel {
     const drawn = JSON.stringify([state.openId, state.live, state.forking, state.problem, members.map((one) => [one.id, one.state, one.merged_into, one.n_cells, when(one, state.now)])]);
     if (drawn === this.drawn) return; // keeps the focus where it is
     this.drawn = drawn;
+    if (state.forking) this.forkedFromHere ||= document.activeElement === this.forkButton; // disabled it loses the focus
     this.forkButton.disabled = !state.live || state.forking;
     this.forkButton.replaceChildren(state.forking ? h("span", { class: "spinner" }) : icon("branch"), state.forking ? "Forking …" : "Fork");
     this.intro.textContent = state.problem ?? intro(state, members.length);
@@ -62,7 +64,15 @@ export class BranchesPanel {
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["key"] : undefined;
     this.tree.replaceChildren(...this.family.roots.map((root) => this.node(root, state)));
     this.tree.hidden = members.length === 0;
-    if (focused) this.tree.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
+    if (focused) (this.keyed(focused) ?? this.keyed(focused.replace(/-.*/, "")))?.focus(); // a button that is gone leaves it to its row
+    if (this.forkedFromHere && !state.forking) {
+      this.forkedFromHere = false;
+      if (document.activeElement === document.body) this.forkButton.focus();
+    }
+  }
+
+  private keyed(key: string): HTMLElement | null {
+    return this.tree.querySelector<HTMLElement>(`[data-key="${key}"]`);
   }
 
   private node(member: Member, state: BranchesState): HTMLLIElement {

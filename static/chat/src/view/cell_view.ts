@@ -68,6 +68,11 @@ function shorten(body: HTMLElement, runs: ReadonlySet<string>): void {
   }
 }
 
+function branchSays(cell: Cell): string {
+  if (cell.supersededBy !== null) return "replaced by a merge";
+  return cell.branch?.name ? `branch ${cell.branch.name}` : "from a branch";
+}
+
 class CodeCellView implements CellView {
   readonly element: HTMLElement;
   private readonly count = h("span", { class: "count" });
@@ -101,9 +106,9 @@ class CodeCellView implements CellView {
     setText(this.count, running ? "[∗]" : cell.executionCount === null ? "[ ]" : `[${cell.executionCount}]`);
     setText(this.badge, LANGUAGES[cell.language] ?? cell.language);
     setText(this.state, stateOf(cell, now));
-    this.branch.hidden = cell.branch === null;
-    setText(this.branch, cell.branch?.name ? `branch ${cell.branch.name}` : "from a branch");
-    this.branch.title = cell.branch?.sandboxId ?? "";
+    this.branch.hidden = cell.branch === null && cell.supersededBy === null;
+    setText(this.branch, branchSays(cell));
+    this.branch.title = (cell.supersededBy ?? cell.branch)?.sandboxId ?? "";
     this.element.dataset["status"] = cell.status;
     this.element.setAttribute("aria-label", `${LANGUAGES[cell.language] ?? "Code"} cell ${cell.executionCount ?? ""}`.trim());
     this.element.setAttribute("aria-busy", String(running));

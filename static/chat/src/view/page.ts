@@ -5,6 +5,7 @@ import { type Api, ApiError } from "../core/api.js";
 import { asApiError, Conversation } from "../core/conversation.js";
 import { FileStore } from "../core/file_store.js";
 import { SandboxList } from "../core/sandbox_list.js";
+import type { Turn } from "../core/transcript.js";
 import type { Capabilities, SandboxInfo, TemplateInfo } from "../core/wire.js";
 import { Branching } from "./branching.js";
 import { Composer } from "./composer.js";
@@ -63,7 +64,7 @@ export class Page {
     this.cells = new ConversationView({
       approve: (approved) => this.attempt(() => this.conversation.approve(approved)),
       retryNow: () => this.conversation.retryNow(),
-      rewind: (turn) => this.attempt(() => this.branching.rewind(turn)),
+      rewind: (turn) => this.attempt(() => this.rewind(turn)),
     });
     this.branching = new Branching(api, this.toasts, {
       openId: () => this.conversation.sandboxId,
@@ -243,6 +244,11 @@ export class Page {
   }
 
   // A merge or a rewind: everything that shows this sandbox is read again.
+  private async rewind(turn: Turn): Promise<void> {
+    await this.branching.rewind(turn);
+    this.composer.focus(); // what was pressed is gone
+  }
+
   private async cameBack(id: string): Promise<void> {
     this.relist();
     void this.files.refresh();
