@@ -265,6 +265,22 @@ def test_the_question_before_a_run_says_in_which_branch(page: Page, fake: FakeSe
     expect(page.get_by_role("alertdialog")).to_contain_text("The agent asks to run this in branch a:")
 
 
+def test_a_button_that_is_pressed_while_the_tree_changes_is_clicked_all_the_same(page: Page, fake: FakeService):
+    a_conversation(page, fake)
+    fork(page, "One branch")
+    fake.scripts["go on"] = code("c2", "f()", HOLD, stream("done\n"))
+    send(page, "go on")
+    expect(row(page, "Main")).to_contain_text("running")
+    row(page, "Branch 1").get_by_role("button", name="Compare Branch 1 with Main").hover()
+    page.mouse.down()
+    fake.release()
+    expect(page.locator(".title-detail")).to_have_text("python-datasci · ready")
+    expect(row(page, "Main")).to_contain_text("running")  # it is not drawn while something is pressed
+    page.mouse.up()
+    expect(page.get_by_role("dialog", name="Main beside Branch 1")).to_be_visible()
+    expect(row(page, "Main")).to_contain_text("ready")
+
+
 def test_branches_work_by_keyboard_alone(page: Page, fake: FakeService):
     a_conversation(page, fake)
     panel(page).get_by_role("button", name="Fork").focus()

@@ -32,6 +32,8 @@ export class BranchesPanel {
   private readonly tree = h("ul", { class: "tree", "aria-label": "Branches" });
   private drawn = "";
   private forkedFromHere = false;
+  private pressed = false;
+  private held: BranchesState | null = null; // what is to be drawn when nothing is pressed any more
 
   constructor(private readonly family: Family, private readonly actions: BranchesActions) {
     const fork = menu(this.forkButton, () => SIZES.map((n) => ({ label: n === 1 ? "One branch" : `${n} branches`, act: () => actions.fork(n) })));
@@ -43,6 +45,8 @@ export class BranchesPanel {
       event.stopPropagation(); // outside of here it stops what runs
       actions.hide();
     });
+    this.tree.addEventListener("pointerdown", () => { this.pressed = true; });
+    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => setTimeout(() => this.release())); // behind the click
   }
 
   // Where the keyboard goes when the panel opens.
@@ -52,6 +56,8 @@ export class BranchesPanel {
 
   update(state: BranchesState): void {
     if (this.element.hidden) return;
+    this.held = this.pressed ? state : null; // drawn anew between press and release, what is pressed would hear of no click
+    if (this.held) return;
     const members = this.family.all;
     const drawn = JSON.stringify([state.openId, state.live, state.forking, state.problem, members.map((one) => [one.id, one.state, one.merged_into, one.n_cells, when(one, state.now)])]);
     if (drawn === this.drawn) return; // keeps the focus where it is
@@ -69,6 +75,11 @@ export class BranchesPanel {
       this.forkedFromHere = false;
       if (document.activeElement === document.body) this.forkButton.focus();
     }
+  }
+
+  private release(): void {
+    this.pressed = false;
+    if (this.held) this.update(this.held);
   }
 
   private keyed(key: string): HTMLElement | null {
